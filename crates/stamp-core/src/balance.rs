@@ -1,0 +1,1 @@
+//! Which endpoint of the chosen stamp.

@@ -1,0 +1,1 @@
+//! One breaker: closed, open, half-open.

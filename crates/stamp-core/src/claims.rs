@@ -1,0 +1,1 @@
+//! What a token's header and payload say, read strictly.

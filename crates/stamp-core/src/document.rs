@@ -1,0 +1,1 @@
+//! A TOML text, read with all of its mistakes at once.

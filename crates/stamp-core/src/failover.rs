@@ -1,0 +1,1 @@
+//! Which stamp serves: home or which edge, and why.

@@ -1,0 +1,1 @@
+//! The standing of all stamps and endpoints as one state machine.

@@ -1,0 +1,1 @@
+//! One endpoint as its probes see it.

@@ -1,0 +1,1 @@
+//! Authorities: what a host name says.

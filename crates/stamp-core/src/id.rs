@@ -1,0 +1,174 @@
+//! The names of stamps and tenants, parsed: right by construction, folded to lower case.
+
+use std::borrow::{Borrow, Cow};
+use std::fmt;
+
+/// The longest stamp id, in bytes: one DNS label (RFC 1035, section 2.3.4).
+pub const STAMP_ID_BYTES_MAX: usize = 63;
+/// The longest tenant id, in bytes.
+pub const TENANT_ID_BYTES_MAX: usize = 128;
+
+/// Why a text is no id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Nothing where a name should be.
+    #[error("an id may not be empty")]
+    Empty,
+    /// More bytes than an id of this kind may have.
+    #[error("an id may have at most {bytes_max} bytes")]
+    TooLong {
+        /// The limit that was passed.
+        bytes_max: usize,
+    },
+    /// A byte that no id of this kind may contain.
+    #[error("byte 0x{byte:02x} at {at} may not stand in an id")]
+    BadByte {
+        /// The offending byte.
+        byte: u8,
+        /// Its offset.
+        at: usize,
+    },
+    /// A DNS label neither begins nor ends with a hyphen (RFC 1123, section 2.1).
+    #[error("a stamp id may neither begin nor end with a hyphen")]
+    OuterHyphen,
+}
+
+/// A stamp's name: one DNS label in lower case.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StampId<'a>(Cow<'a, str>);
+
+/// A tenant's name: 1 to 128 of `[a-z0-9._-]`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TenantId<'a>(Cow<'a, str>);
+
+impl<'a> StampId<'a> {
+    /// Reads a stamp id; upper case is folded, everything else must be right.
+    pub fn parse(text: &'a str) -> Result<Self, IdError> {
+        let id = fold(text, STAMP_ID_BYTES_MAX, |byte| byte.is_ascii_alphanumeric() || byte == b'-')?;
+        if id.starts_with('-') || id.ends_with('-') {
+            return Err(IdError::OuterHyphen);
+        }
+        Ok(Self(id))
+    }
+
+    /// The same id, owning its text.
+    #[must_use]
+    pub fn into_owned(self) -> StampId<'static> {
+        StampId(Cow::Owned(self.0.into_owned()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'a> TenantId<'a> {
+    /// Reads a tenant id; upper case is folded, everything else must be right.
+    pub fn parse(text: &'a str) -> Result<Self, IdError> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        Ok(Self(fold(text, TENANT_ID_BYTES_MAX, allowed)?))
+    }
+
+    /// The same id, owning its text.
+    #[must_use]
+    pub fn into_owned(self) -> TenantId<'static> {
+        TenantId(Cow::Owned(self.0.into_owned()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn fold(
+    text: &str,
+    bytes_max: usize,
+    allowed: impl Fn(u8) -> bool,
+) -> Result<Cow<'_, str>, IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty);
+    }
+    if text.len() > bytes_max {
+        return Err(IdError::TooLong { bytes_max });
+    }
+    if let Some(at) = text.bytes().position(|byte| !allowed(byte)) {
+        let byte = text.as_bytes().get(at).copied().unwrap_or_default();
+        return Err(IdError::BadByte { byte, at });
+    }
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Ok(Cow::Owned(text.to_ascii_lowercase()));
+    }
+    Ok(Cow::Borrowed(text))
+}
+
+macro_rules! shown_as_its_text {
+    ($($id:ident),*) => {$(
+        impl fmt::Display for $id<'_> {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $id<'_> {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(&self.0)
+            }
+        }
+    )*};
+}
+shown_as_its_text!(StampId, TenantId);
+
+impl Borrow<str> for StampId<'_> {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+macro_rules! dense_index {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u32);
+
+        impl $name {
+            /// As a slice index.
+            #[must_use]
+            pub const fn at(self) -> usize {
+                self.0 as usize
+            }
+        }
+    )*};
+}
+dense_index! {
+    /// Place of a stamp in its table: valid for that one table only.
+    StampIndex,
+    /// Place of an endpoint among all endpoints of its table: valid for that one table only.
+    EndpointIndex,
+    /// Place of a tenant in its table's directory: valid for that one table only.
+    TenantIndex,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_folded_to_lower_case() {
+        assert_eq!(StampId::parse("EU-1").unwrap().as_str(), "eu-1");
+        assert_eq!(TenantId::parse("Acme.Corp_1").unwrap().as_str(), "acme.corp_1");
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused_with_its_reason() {
+        assert_eq!(StampId::parse(""), Err(IdError::Empty));
+        assert_eq!(StampId::parse("-a"), Err(IdError::OuterHyphen));
+        assert_eq!(StampId::parse("a,b"), Err(IdError::BadByte { byte: b',', at: 1 }));
+        assert_eq!(StampId::parse("a_b"), Err(IdError::BadByte { byte: b'_', at: 1 }));
+        assert_eq!(TenantId::parse("a b"), Err(IdError::BadByte { byte: b' ', at: 1 }));
+        let long = "x".repeat(TENANT_ID_BYTES_MAX + 1);
+        assert_eq!(TenantId::parse(&long), Err(IdError::TooLong { bytes_max: 128 }));
+    }
+}

@@ -1,0 +1,24 @@
+//! Every decision of stampgate, and no effect: no socket, no file, no clock, no thread, no chance
+//! of its own. Time and chance are arguments. The shell (`stampgate`) asks and carries out.
+
+pub mod balance;
+pub mod breaker;
+pub mod claims;
+pub mod clue;
+pub mod diagnostic;
+pub mod diff;
+pub mod directory;
+pub mod document;
+pub mod failover;
+pub mod fleet;
+pub mod health;
+pub mod host;
+pub mod id;
+pub mod identify;
+pub mod operator;
+pub mod raw;
+pub mod resolve;
+pub mod retry;
+pub mod standing;
+pub mod table;
+pub mod time;

@@ -1,0 +1,1 @@
+//! Clues + table -> target, or why not.

@@ -1,0 +1,2 @@
+//! Developer commands: `cargo xtask bench`, `cargo xtask fuzz`.
+fn main() {}

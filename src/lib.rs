@@ -1,0 +1,1 @@
+//! The effects of stampgate: sockets, files, clocks, metrics. Decisions are in `stamp-core`.

@@ -1,0 +1,2 @@
+//! The `stampgate` program.
+fn main() {}
