@@ -11,6 +11,7 @@ pub mod directory;
 pub mod document;
 pub mod failover;
 pub mod fleet;
+pub mod framing;
 pub mod health;
 pub mod host;
 pub mod id;
