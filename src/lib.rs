@@ -1,1 +1,3 @@
 //! The effects of stampgate: sockets, files, clocks, metrics. Decisions are in `stamp-core`.
+
+pub mod auth;

@@ -81,3 +81,21 @@ impl<'a> Clues<'a> {
         [&self.jwt, &self.host, &self.header, &self.cookie].into_iter().flatten()
     }
 }
+
+impl Clue<'_> {
+    /// The same clue, owning its names.
+    #[must_use]
+    pub fn into_owned(self) -> Clue<'static> {
+        Clue {
+            source: self.source,
+            tenant: self.tenant.map(TenantId::into_owned),
+            stamp: self.stamp.map(StampId::into_owned),
+        }
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.as_str())
+    }
+}

@@ -20,12 +20,29 @@ pub struct FenceIndex(pub u16);
 
 /// All tenants of a table.
 #[derive(Debug, Default)]
-pub struct Directory {}
+pub struct Directory {
+    entries: Vec<(Box<str>, Tenant)>,
+}
 
 impl Directory {
     /// The place of the tenant of this name (folded to lower case already).
     #[must_use]
-    pub fn find(&self, _name: &str) -> Option<TenantIndex> {
-        None
+    pub fn find(&self, name: &str) -> Option<TenantIndex> {
+        let at = self.entries.iter().position(|(known, _)| **known == *name)?;
+        u32::try_from(at).ok().map(TenantIndex)
+    }
+
+    /// Stub.
+    #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "stub")]
+    pub fn name(&self, index: TenantIndex) -> &str {
+        &self.entries[index.at()].0
+    }
+
+    /// Stub.
+    #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "stub")]
+    pub fn tenant(&self, index: TenantIndex) -> Tenant {
+        self.entries[index.at()].1
     }
 }

@@ -44,7 +44,8 @@ pub struct TenantId<'a>(Cow<'a, str>);
 impl<'a> StampId<'a> {
     /// Reads a stamp id; upper case is folded, everything else must be right.
     pub fn parse(text: &'a str) -> Result<Self, IdError> {
-        let id = fold(text, STAMP_ID_BYTES_MAX, |byte| byte.is_ascii_alphanumeric() || byte == b'-')?;
+        let id =
+            fold(text, STAMP_ID_BYTES_MAX, |byte| byte.is_ascii_alphanumeric() || byte == b'-')?;
         if id.starts_with('-') || id.ends_with('-') {
             return Err(IdError::OuterHyphen);
         }
@@ -55,6 +56,12 @@ impl<'a> StampId<'a> {
     #[must_use]
     pub fn into_owned(self) -> StampId<'static> {
         StampId(Cow::Owned(self.0.into_owned()))
+    }
+
+    /// The same id, borrowing its text.
+    #[must_use]
+    pub fn as_borrowed(&self) -> StampId<'_> {
+        StampId(Cow::Borrowed(&self.0))
     }
 
     /// The id as text.
@@ -71,10 +78,22 @@ impl<'a> TenantId<'a> {
         Ok(Self(fold(text, TENANT_ID_BYTES_MAX, allowed)?))
     }
 
+    /// A name that the directory of a table holds, and which was parsed when it went in.
+    pub(crate) fn of_directory(name: &'a str) -> Self {
+        debug_assert!(Self::parse(name).is_ok_and(|id| id.as_str() == name), "{name}");
+        Self(Cow::Borrowed(name))
+    }
+
     /// The same id, owning its text.
     #[must_use]
     pub fn into_owned(self) -> TenantId<'static> {
         TenantId(Cow::Owned(self.0.into_owned()))
+    }
+
+    /// The same id, borrowing its text.
+    #[must_use]
+    pub fn as_borrowed(&self) -> TenantId<'_> {
+        TenantId(Cow::Borrowed(&self.0))
     }
 
     /// The id as text.

@@ -1,1 +1,0 @@
-//! What a token's header and payload say, read strictly.

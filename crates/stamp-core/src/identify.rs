@@ -1,1 +1,0 @@
-//! A request head -> clues.

@@ -1,1 +1,0 @@
-//! Clues + table -> target, or why not.
