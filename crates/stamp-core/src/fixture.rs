@@ -21,42 +21,76 @@ pub(crate) const STANDING: StampStanding = StampStanding {
     flips: 0,
 };
 
+/// A stamp of a small table: one endpoint, no tenant, no secondary, unless said.
+#[derive(Clone, Debug)]
+pub(crate) struct Sketch {
+    pub(crate) id: &'static str,
+    pub(crate) edges: Vec<&'static str>,
+    pub(crate) tenants: u32,
+    pub(crate) endpoints: u16,
+    pub(crate) residency: u16,
+    pub(crate) declared: OperatorState,
+}
+
+/// The sketch of a stamp with these secondaries and so many tenants.
+pub(crate) fn sketch(id: &'static str, edges: &[&'static str], tenants: u32) -> Sketch {
+    let (endpoints, residency, declared) = (1, 0, OperatorState::Active);
+    Sketch { id, edges: edges.to_vec(), tenants, endpoints, residency, declared }
+}
+
 /// A table of stamps: id, the ids of its secondaries, how many tenants live there. One endpoint
 /// each, all in one residency zone; every edge takes everything.
-pub(crate) fn table(stamps: &[(&'static str, &[&str], u32)]) -> RoutingTable {
-    let place = |id: &str| stamps.iter().position(|stamp| stamp.0 == id).unwrap();
+pub(crate) fn table(stamps: &[(&'static str, &[&'static str], u32)]) -> RoutingTable {
+    let sketches: Vec<_> =
+        stamps.iter().map(|(id, edges, tenants)| sketch(id, edges, *tenants)).collect();
+    drawn(&sketches)
+}
+
+/// The table of these sketches. Edges to stamps that are none of them are left out.
+pub(crate) fn drawn(sketches: &[Sketch]) -> RoutingTable {
+    let place = |id: &str| sketches.iter().position(|sketch| sketch.id == id);
     let index = |place: usize| StampIndex(u32::try_from(place).unwrap());
-    let mut built = Vec::new();
-    for (at, (id, edges, _)) in stamps.iter().enumerate() {
-        let to = |edge: &&str| Edge { to: index(place(edge)), mode: EdgeMode::ReadWrite };
-        built.push(stamp(id, at, edges.iter().map(to).collect()));
+    let mut owners = Vec::new();
+    let mut stamps = Vec::new();
+    for (at, sketch) in sketches.iter().enumerate() {
+        let to = |to| Edge { to: index(to), mode: EdgeMode::ReadWrite };
+        let failover = sketch.edges.iter().filter_map(|id| place(id)).map(to).collect();
+        let endpoints = (0..sketch.endpoints).map(|port| {
+            owners.push((index(at), u32::from(port)));
+            endpoint(sketch.id, port, owners.len() - 1)
+        });
+        let endpoints = endpoints.collect();
+        stamps.push(Stamp { endpoints, failover, ..stamp(sketch) });
     }
-    let id = |at: usize| StampId::parse(stamps[at].0).unwrap();
+    let id = |at: usize| StampId::parse(sketches[at].id).unwrap();
     RoutingTable {
         identity: identity(),
-        stamp_by_id: (0..stamps.len()).map(|at| (id(at), index(at))).collect(),
-        endpoint_owner: (0..stamps.len()).map(|at| (index(at), 0)).collect(),
+        stamp_by_id: (0..sketches.len()).map(|at| (id(at), index(at))).collect(),
+        endpoint_owner: owners,
         residencies: vec!["eu".into(), "us".into()],
         directory: Directory::default(),
         domains: BTreeMap::new(),
-        tenants_by_stamp: stamps.iter().map(|stamp| stamp.2).collect(),
-        stamps: built,
+        tenants_by_stamp: sketches.iter().map(|sketch| sketch.tenants).collect(),
+        stamps,
     }
 }
 
-fn stamp(id: &'static str, at: usize, failover: Vec<Edge>) -> Stamp {
-    let endpoint = Endpoint {
+fn endpoint(stamp: &str, port: u16, at: usize) -> Endpoint {
+    Endpoint {
         index: EndpointIndex(u32::try_from(at).unwrap()),
-        host: "10.0.0.1".into(),
-        port: 8000 + u16::try_from(at).unwrap(),
+        host: format!("{stamp}.internal").into(),
+        port: 8000 + port,
         weight: NonZeroU32::MIN,
-    };
+    }
+}
+
+fn stamp(sketch: &Sketch) -> Stamp {
     let seconds = Duration::from_secs;
     Stamp {
-        id: StampId::parse(id).unwrap(),
+        id: StampId::parse(sketch.id).unwrap(),
         region: None,
-        residency: Some(ResidencyIndex(0)),
-        declared: OperatorState::Active,
+        residency: Some(ResidencyIndex(sketch.residency)),
+        declared: sketch.declared,
         access: Access::Any,
         balance: Balance::LeastRequest,
         in_flight_max: 100,
@@ -70,8 +104,8 @@ fn stamp(id: &'static str, at: usize, failover: Vec<Edge>) -> Stamp {
         },
         retry: RetryPolicy { attempts_max: NonZeroU32::MIN, replay_bytes: 0 },
         failback: FailbackPolicy { hold: seconds(30) },
-        endpoints: vec![endpoint],
-        failover,
+        endpoints: Vec::new(),
+        failover: Vec::new(),
     }
 }
 

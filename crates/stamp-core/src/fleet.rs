@@ -226,3 +226,8 @@ impl Fleet {
         })
     }
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
