@@ -10,6 +10,8 @@ pub mod diff;
 pub mod directory;
 pub mod document;
 pub mod failover;
+#[cfg(test)]
+mod fixture;
 pub mod fleet;
 pub mod framing;
 pub mod health;
