@@ -19,6 +19,7 @@ pub mod host;
 pub mod id;
 pub mod identify;
 pub mod operator;
+pub mod rate;
 pub mod raw;
 pub mod resolve;
 pub mod retry;
