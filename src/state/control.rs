@@ -45,6 +45,8 @@ pub(super) enum Event {
     Probe { endpoint: u32, result: ProbeResult },
     Command(Command),
     Journalled { entry: JournalEntry, written: io::Result<Journal>, done: OrderReply },
+    /// Every worker decides by the View that was in force when this was asked, or a later one.
+    Acknowledged,
 }
 
 type OrderReply = oneshot::Sender<Result<Ordered, OrderError>>;
@@ -127,6 +129,7 @@ pub struct Control {
     journal: Option<Journal>,
     orders: VecDeque<(Wish, StampId<'static>, Order, OrderReply)>,
     published_revision: u64,
+    unacknowledged: u32,
     probe_now: mpsc::UnboundedSender<u32>,
     dice: fastrand::Rng,
 }
@@ -180,6 +183,7 @@ impl State {
             state: Arc::clone(&state),
             events,
             published_revision: fleet.revision(),
+            unacknowledged: 0,
             fleet,
             registry,
             endpoints: HashMap::new(),
@@ -243,6 +247,7 @@ impl Control {
             }
             Event::Command(command) => self.take_command(command),
             Event::Journalled { entry, written, done } => self.take_journalled(entry, written, done),
+            Event::Acknowledged => self.unacknowledged -= 1,
         }
     }
 
@@ -324,6 +329,7 @@ impl Control {
             endpoints: cells.endpoints,
         });
         self.index_endpoints();
+        self.await_workers(|| ());
         // Who drops the last reference to a large table pays for it: a blocking thread does.
         tokio::task::spawn_blocking(move || drop(before));
         generation
@@ -387,15 +393,24 @@ impl Control {
             self.set_closing(&stamp, false);
         }
         self.publish_if_changed();
+        self.await_workers(move || drop(done.send(Ok(Ordered::Done))));
+        self.next_order();
+    }
+
+    /// Calls `then` when every worker decides by the View that is in force now. Until then nothing
+    /// counts as drained: a worker may still send by an older View.
+    fn await_workers(&mut self, then: impl FnOnce() + Send + 'static) {
+        self.unacknowledged += 1;
         let mailboxes = self.state.mailboxes();
+        let events = self.state.events.clone();
         tokio::spawn(async move {
             let acknowledged = mailboxes.acknowledged();
             if tokio::time::timeout(ACKNOWLEDGED_WITHIN, acknowledged).await.is_err() {
                 tracing::warn!("a worker did not answer in time");
             }
-            drop(done.send(Ok(Ordered::Done)));
+            then();
+            drop(events.send(Event::Acknowledged).await);
         });
-        self.next_order();
     }
 
     fn set_closing(&self, stamp: &StampId<'_>, closing: bool) {
@@ -426,6 +441,9 @@ impl Control {
     }
 
     fn count_draining(&mut self) {
+        if self.unacknowledged > 0 {
+            return;
+        }
         let view = self.state.view();
         let (now, wall) = (self.state.clock.now(), self.state.clock.unix());
         for (standing, at) in view.standings.stamps.iter().zip(0..) {

@@ -6,6 +6,7 @@ mod control;
 mod journal;
 mod mail;
 mod registry;
+pub mod report;
 mod status;
 mod view;
 
@@ -17,16 +18,15 @@ use stamp_core::breaker::FailureKind;
 use tokio::sync::{mpsc, watch};
 
 pub use cells::{EndpointCell, FlightKind, InFlight, StampCell, Trial};
-pub use control::{
-    Command, ControlError, DrainOrder, DrainView, Installed, Installation, start as start_control,
-};
+pub use control::{Command, Control, Installation, OrderError, Ordered, Start};
+pub use journal::OpenError;
 pub use mail::{Mail, Mailboxes};
 pub use status::{ReloadResult, ReloadStatus};
 pub use view::View;
 
 use crate::clock::Clock;
 use control::Event;
-use registry::Names;
+pub use registry::Names;
 
 /// Reports of attempts that wait to be judged. Beyond that they are dropped: a flood of failures
 /// says the same thing many times.
