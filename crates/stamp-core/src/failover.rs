@@ -1,1 +1,257 @@
-//! Which stamp serves: home or which edge, and why.
+//! Which stamp serves a request: home or which edge, and why. Follows what `fleet` published, and
+//! checks operator, health and fence once more on every choice.
+
+use crate::directory::FenceIndex;
+use crate::id::StampIndex;
+use crate::retry::MethodClass;
+use crate::standing::{Serving, StampHealth, StampStanding};
+use crate::table::{EdgeMode, RoutingTable};
+
+/// Where the data of a request may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// Where this tenant's may.
+    Tenant(FenceIndex),
+    /// Where the home's may: the request names a stamp and no tenant.
+    Home,
+}
+
+/// What a choice depends on in the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// The stamp that it belongs to.
+    pub home: StampIndex,
+    /// Where its data may go.
+    pub fence: Fence,
+    /// What its method promises.
+    pub method: MethodClass,
+}
+
+/// The stamp that serves a request, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The stamp.
+    pub stamp: StampIndex,
+    /// How the request got there.
+    pub route: Route,
+}
+
+/// How a request got to its stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// It is the home.
+    Home,
+    /// Over the failover edge of this place in the home's list.
+    Edge {
+        /// Its place.
+        place: u8,
+        /// Why home does not serve.
+        why: Why,
+    },
+    /// To the home, as the trial of a half-open breaker. Only with a trial from the shell in hand.
+    HomeTrial,
+    /// Over an edge, as the trial of a half-open breaker: no stamp serves without one.
+    EdgeTrial {
+        /// Its place.
+        place: u8,
+    },
+}
+
+/// Why a home does not serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The operator (or the declared state) took it out.
+    Operator,
+    /// Probes or breakers did, or its time to hold is not over yet.
+    Health,
+}
+
+impl Why {
+    /// The label used in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Health => "health",
+        }
+    }
+}
+
+/// Why no stamp serves a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// 503 `stamp_draining`: the operator took home out, and there is no way out.
+    StampDraining {
+        /// The home.
+        home: StampIndex,
+    },
+    /// 503 `stamp_unavailable`: home is down, and there is no way out.
+    StampUnavailable {
+        /// The home.
+        home: StampIndex,
+    },
+    /// 503 `residency_fenced`: there is a way out, but the data may not take it.
+    ResidencyFenced {
+        /// The home.
+        home: StampIndex,
+    },
+    /// 503 `read_only_failover`: the way out takes only safe methods.
+    ReadOnlyFailover {
+        /// The home.
+        home: StampIndex,
+    },
+}
+
+/// Chooses the stamp that serves.
+///
+/// Where the serving edge is fenced for this tenant, a later edge that is not may serve. A serving
+/// edge that is read-only refuses writes rather than let them go to yet another stamp: the reads
+/// after them would not find them.
+pub fn choose(
+    table: &RoutingTable,
+    standings: &[StampStanding],
+    needs: Needs,
+) -> Result<Choice, Refusal> {
+    let ways = Ways { table, standings, needs };
+    let first = match ways.home_standing().map(|standing| standing.serving) {
+        Some(Serving::Home) if ways.is_eligible(needs.home) => return Ok(ways.to_home(Route::Home)),
+        Some(Serving::Edge(place)) => place,
+        Some(Serving::Home) => 0,
+        Some(Serving::Nobody) | None => return Err(ways.nobody()),
+    };
+    ways.over_edges(first).or_else(|refusal| {
+        // Home is sound again and only waits for its time to hold: better home than nobody.
+        if ways.is_eligible(needs.home) { Ok(ways.to_home(Route::Home)) } else { Err(refusal) }
+    })
+}
+
+/// Chooses where the request may go as the trial of a half-open breaker. The shell asks when home
+/// is on trial (`StampHealth::Trial`) or `choose` refused, and goes there only when it also gets
+/// the one trial of an endpoint; else it does what `choose` says.
+#[must_use]
+pub fn choose_trial(
+    table: &RoutingTable,
+    standings: &[StampStanding],
+    needs: Needs,
+) -> Option<Choice> {
+    let ways = Ways { table, standings, needs };
+    if ways.may_be_tried(needs.home) {
+        return Some(ways.to_home(Route::HomeTrial));
+    }
+    if ways.home_standing()?.serving != Serving::Nobody {
+        return None;
+    }
+    let (place, stamp) = ways.edges().find_map(|(place, to, mode)| {
+        let fits = ways.may_be_tried(to) && ways.is_allowed(to) && ways.takes(mode);
+        fits.then_some((place, to))
+    })?;
+    Some(Choice { stamp, route: Route::EdgeTrial { place } })
+}
+
+/// Chooses where to repeat a request whose attempt at `failed` may be repeated, before a flip: over
+/// the edge that a flip would take. Never from any stamp but the home: one hop is the promise made
+/// to tenants about where their data may go.
+#[must_use]
+pub fn fall_through(
+    table: &RoutingTable,
+    standings: &[StampStanding],
+    needs: Needs,
+    failed: StampIndex,
+) -> Option<Choice> {
+    if failed != needs.home {
+        return None;
+    }
+    Ways { table, standings, needs }.over_edges(0).ok()
+}
+
+/// The ways that one request has.
+#[derive(Clone, Copy)]
+struct Ways<'a> {
+    table: &'a RoutingTable,
+    standings: &'a [StampStanding],
+    needs: Needs,
+}
+
+impl Ways<'_> {
+    /// The first edge from this place on whose stamp is eligible and allowed, if its mode fits.
+    fn over_edges(self, first: u8) -> Result<Choice, Refusal> {
+        let home = self.needs.home;
+        let mut is_fenced = false;
+        for (place, to, mode) in self.edges().filter(|(place, ..)| *place >= first) {
+            if !self.is_eligible(to) {
+                continue;
+            }
+            if !self.is_allowed(to) {
+                is_fenced = true;
+                continue;
+            }
+            if !self.takes(mode) {
+                return Err(Refusal::ReadOnlyFailover { home });
+            }
+            return Ok(Choice { stamp: to, route: Route::Edge { place, why: self.why() } });
+        }
+        if is_fenced {
+            return Err(Refusal::ResidencyFenced { home });
+        }
+        Err(self.nobody())
+    }
+
+    fn edges(&self) -> impl Iterator<Item = (u8, StampIndex, EdgeMode)> {
+        let home = self.needs.home;
+        let edges = &self.table.stamp(home).failover;
+        // An edge to the home itself would be no hop; the table has none.
+        let numbered = (0..u8::MAX).zip(edges).filter(move |(_, edge)| edge.to != home);
+        numbered.map(|(place, edge)| (place, edge.to, edge.mode))
+    }
+
+    fn is_allowed(&self, to: StampIndex) -> bool {
+        let by_home = self.table.stamp_fence_allows(self.needs.home, to);
+        match self.needs.fence {
+            Fence::Home => by_home,
+            Fence::Tenant(fence) => self.table.fence_allows(fence, self.table.stamp(to).residency),
+        }
+    }
+
+    const fn takes(&self, mode: EdgeMode) -> bool {
+        match mode {
+            EdgeMode::ReadWrite => true,
+            EdgeMode::ReadOnly => matches!(self.needs.method, MethodClass::Safe),
+        }
+    }
+
+    fn is_eligible(&self, stamp: StampIndex) -> bool {
+        self.standings.get(stamp.at()).is_some_and(|standing| standing.is_eligible())
+    }
+
+    fn may_be_tried(&self, stamp: StampIndex) -> bool {
+        self.standings.get(stamp.at()).is_some_and(|standing| {
+            standing.operator.takes_requests() && standing.health == StampHealth::Trial
+        })
+    }
+
+    fn home_standing(&self) -> Option<&StampStanding> {
+        self.standings.get(self.needs.home.at())
+    }
+
+    fn why(&self) -> Why {
+        match self.home_standing() {
+            Some(standing) if !standing.operator.takes_requests() => Why::Operator,
+            Some(_) | None => Why::Health,
+        }
+    }
+
+    fn nobody(&self) -> Refusal {
+        let home = self.needs.home;
+        match self.why() {
+            Why::Operator => Refusal::StampDraining { home },
+            Why::Health => Refusal::StampUnavailable { home },
+        }
+    }
+
+    const fn to_home(self, route: Route) -> Choice {
+        Choice { stamp: self.needs.home, route }
+    }
+}
+
+#[cfg(test)]
+mod tests;

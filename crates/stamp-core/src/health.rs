@@ -1,1 +1,160 @@
-//! One endpoint as its probes see it.
+//! One endpoint as its probes see it: a value, moved on by each probe. The shell's `outbound`
+//! probes; `fleet` combines this with the breaker and the operator's word.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::table::HealthPolicy;
+use crate::time::jittered;
+
+/// The shortest time between two probes of an endpoint whose health is changing.
+const HASTE_MIN: Duration = Duration::from_millis(100);
+
+/// What one probe found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeResult {
+    /// An expected answer in time.
+    Good,
+    /// Anything else.
+    Bad,
+}
+
+/// What the probes so far add up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// No probe was good yet, and too few were bad.
+    Unknown {
+        /// Bad probes so far, fewer than `fall`.
+        failures: u32,
+    },
+    /// Known good.
+    Up {
+        /// Bad probes since the last good one, fewer than `fall`.
+        failures: u32,
+    },
+    /// Known bad.
+    Down {
+        /// Good probes since the last bad one, fewer than `rise`.
+        successes: u32,
+    },
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::Unknown { failures: 0 }
+    }
+}
+
+impl Health {
+    /// The health after one more probe. The first good probe of an unknown endpoint is enough:
+    /// `rise` guards against flapping, and what was never down has not flapped.
+    #[must_use]
+    pub const fn after(self, probe: ProbeResult, fall: NonZeroU32, rise: NonZeroU32) -> Self {
+        match (probe, self) {
+            (ProbeResult::Good, Self::Unknown { .. } | Self::Up { .. }) => Self::Up { failures: 0 },
+            (ProbeResult::Good, Self::Down { successes }) if successes + 1 >= rise.get() => {
+                Self::Up { failures: 0 }
+            }
+            (ProbeResult::Good, Self::Down { successes }) => {
+                Self::Down { successes: successes + 1 }
+            }
+            (ProbeResult::Bad, Self::Down { .. }) => Self::Down { successes: 0 },
+            (ProbeResult::Bad, Self::Unknown { failures } | Self::Up { failures })
+                if failures + 1 >= fall.get() =>
+            {
+                Self::Down { successes: 0 }
+            }
+            (ProbeResult::Bad, Self::Unknown { failures }) => {
+                Self::Unknown { failures: failures + 1 }
+            }
+            (ProbeResult::Bad, Self::Up { failures }) => Self::Up { failures: failures + 1 },
+        }
+    }
+
+    /// Known bad?
+    #[must_use]
+    pub const fn is_down(self) -> bool {
+        matches!(self, Self::Down { .. })
+    }
+
+    /// Would the next few probes change it? Then they should come soon.
+    #[must_use]
+    pub const fn is_changing(self) -> bool {
+        match self {
+            Self::Unknown { .. } => true,
+            Self::Up { failures } => failures > 0,
+            Self::Down { successes } => successes > 0,
+        }
+    }
+
+    /// The word used in the API and the logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown { .. } => "unknown",
+            Self::Up { .. } => "up",
+            Self::Down { .. } => "down",
+        }
+    }
+}
+
+/// How long to wait from the start of one probe to the start of the next: the interval, a quarter
+/// of it (at least 100 ms) while a change is under way, moved by up to a tenth. The first probe of
+/// an endpoint, and the one after a breaker tripped, wait for nothing.
+#[must_use]
+pub fn next_probe_in(policy: &HealthPolicy, health: Health, chance: u64) -> Duration {
+    let span = if health.is_changing() {
+        (policy.interval / 4).max(HASTE_MIN).min(policy.interval)
+    } else {
+        policy.interval
+    };
+    jittered(span, chance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(probes: &str) -> Health {
+        let (fall, rise) = (NonZeroU32::new(3).unwrap(), NonZeroU32::new(2).unwrap());
+        probes.chars().fold(Health::default(), |health, probe| {
+            let result = if probe == '+' { ProbeResult::Good } else { ProbeResult::Bad };
+            health.after(result, fall, rise)
+        })
+    }
+
+    #[test]
+    fn the_first_good_probe_is_enough() {
+        assert_eq!(after("+"), Health::Up { failures: 0 });
+        assert_eq!(after("--+"), Health::Up { failures: 0 });
+    }
+
+    #[test]
+    fn fall_bad_probes_in_a_row_take_it_down() {
+        assert_eq!(after("--"), Health::Unknown { failures: 2 });
+        assert_eq!(after("---"), Health::Down { successes: 0 });
+        assert_eq!(after("+--"), Health::Up { failures: 2 });
+        assert_eq!(after("+---"), Health::Down { successes: 0 });
+    }
+
+    #[test]
+    fn one_good_probe_forgives_earlier_bad_ones() {
+        assert_eq!(after("+--+--"), Health::Up { failures: 2 });
+    }
+
+    #[test]
+    fn rise_good_probes_in_a_row_bring_it_back() {
+        assert_eq!(after("---+"), Health::Down { successes: 1 });
+        assert_eq!(after("---+-+"), Health::Down { successes: 1 });
+        assert_eq!(after("---++"), Health::Up { failures: 0 });
+    }
+
+    #[test]
+    fn probes_hurry_only_while_a_change_is_under_way() {
+        assert!(after("").is_changing());
+        assert!(!after("+").is_changing());
+        assert!(after("+-").is_changing());
+        assert!(!after("---").is_changing());
+        assert!(after("---+").is_changing());
+    }
+}

@@ -10,12 +10,16 @@ pub mod diff;
 pub mod directory;
 pub mod document;
 pub mod failover;
+#[cfg(test)]
+mod fixture;
 pub mod fleet;
+pub mod framing;
 pub mod health;
 pub mod host;
 pub mod id;
 pub mod identify;
 pub mod operator;
+pub mod rate;
 pub mod raw;
 pub mod resolve;
 pub mod retry;

@@ -1,1 +1,426 @@
-//! May this attempt be repeated?
+//! May this attempt be repeated? The table of the contract (section 5), and the budget that keeps
+//! repeats from becoming a storm. The shell's `forward` asks after each failed attempt.
+
+use std::time::Duration;
+
+use crate::time::Moment;
+
+/// What a method promises (RFC 9110, section 9.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MethodClass {
+    /// Reads only: GET, HEAD, OPTIONS, TRACE.
+    Safe,
+    /// Twice is as once: PUT, DELETE.
+    Idempotent,
+    /// Nothing.
+    Other,
+}
+
+impl MethodClass {
+    /// What this method promises.
+    #[must_use]
+    pub fn of(method: &http::Method) -> Self {
+        if method.is_safe() {
+            return Self::Safe;
+        }
+        if method.is_idempotent() { Self::Idempotent } else { Self::Other }
+    }
+}
+
+/// Does the request carry an `Idempotency-Key`?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdempotencyKey {
+    /// It does: the stamp tells repeats apart.
+    Present,
+    /// It does not.
+    Absent,
+}
+
+/// What is left of the request's body on our side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// There is none.
+    Empty,
+    /// All of it is kept.
+    Kept,
+    /// It streams, and nothing of it was read yet.
+    Untouched,
+    /// It streams, and some of it is gone.
+    Consumed,
+}
+
+/// What a repeat depends on in the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// What its method promises.
+    pub method: MethodClass,
+    /// Whether it carries a key.
+    pub key: IdempotencyKey,
+    /// What is left of its body.
+    pub body: Body,
+}
+
+impl RequestFacts {
+    /// Does it do no harm to be processed twice?
+    #[must_use]
+    pub const fn is_idempotent(self) -> bool {
+        matches!(self.method, MethodClass::Safe | MethodClass::Idempotent)
+            || matches!(self.key, IdempotencyKey::Present)
+    }
+}
+
+/// How an attempt ended without an answer for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptFailure {
+    /// No connection, or no TLS session.
+    NotConnected,
+    /// A connection, but no byte of the request was written to it.
+    NothingWritten,
+    /// A reused connection closed after bytes were written and before any came back. HTTP/1.1
+    /// cannot tell whether the stamp had begun (RFC 9112, section 9.3.1): judged as sent.
+    ReusedClosedBeforeByte,
+    /// Sent, and the connection ended before a response head.
+    SentNoHead,
+    /// Sent, and no response head in time.
+    TimedOut,
+    /// A response head whose status asks for a repeat.
+    Status(StatusRule),
+    /// The client has the response head, or is upgraded.
+    HeadForwarded,
+}
+
+/// Did the stamp's policy declare that this status is repeated?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusRule {
+    /// It did.
+    Declared,
+    /// It did not: the response is the client's.
+    NotDeclared,
+}
+
+/// What is left to spend on a repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Means {
+    /// Attempts that may still be made, without those already made.
+    pub attempts_left: u32,
+    /// Until the request's deadline; zero once it is over.
+    pub time_left: Duration,
+    /// Would the stamp's budget pay for one more?
+    pub budget: Funds,
+}
+
+/// Whether a budget would pay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Funds {
+    /// It would.
+    Enough,
+    /// It is spent.
+    Spent,
+}
+
+/// Repeat or not, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Repeat it.
+    Repeat(RepeatReason),
+    /// Tell the client.
+    Stop(StopReason),
+}
+
+/// Why an attempt is repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepeatReason {
+    /// There was no connection.
+    NotConnected,
+    /// No byte was written.
+    NothingWritten,
+    /// A reused connection was closed by the stamp.
+    ConnectionClosed,
+    /// No response head came.
+    NoHead,
+    /// No response head came in time.
+    TimedOut,
+    /// The status says so.
+    Status,
+}
+
+impl RepeatReason {
+    /// The label used in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotConnected => "not_connected",
+            Self::NothingWritten => "nothing_written",
+            Self::ConnectionClosed => "connection_closed",
+            Self::NoHead => "no_head",
+            Self::TimedOut => "timeout",
+            Self::Status => "status",
+        }
+    }
+}
+
+/// Why an attempt is not repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// The client has the response head.
+    HeadForwarded,
+    /// The status is not one that is repeated.
+    StatusNotDeclared,
+    /// It may have been processed, and twice is not as once.
+    NotIdempotent,
+    /// Its body streamed and is gone.
+    BodyGone,
+    /// It was the last attempt allowed.
+    AttemptsSpent,
+    /// The deadline is over.
+    DeadlineOver,
+    /// The stamp's budget is spent.
+    BudgetSpent,
+}
+
+impl StopReason {
+    /// The label used in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HeadForwarded => "head_forwarded",
+            Self::StatusNotDeclared => "status_not_declared",
+            Self::NotIdempotent => "not_idempotent",
+            Self::BodyGone => "body_gone",
+            Self::AttemptsSpent => "attempts_spent",
+            Self::DeadlineOver => "deadline_over",
+            Self::BudgetSpent => "budget_spent",
+        }
+    }
+}
+
+/// May the attempt that failed so be repeated? Whether it could do harm comes first, so that the
+/// reason for a stop names the lasting obstacle before the passing one.
+#[must_use]
+pub fn judge(failure: AttemptFailure, request: RequestFacts, means: Means) -> Verdict {
+    let reason = match repeatable(failure, request) {
+        Verdict::Repeat(reason) => reason,
+        stop @ Verdict::Stop(_) => return stop,
+    };
+    if matches!(request.body, Body::Consumed) {
+        return Verdict::Stop(StopReason::BodyGone);
+    }
+    if means.attempts_left == 0 {
+        return Verdict::Stop(StopReason::AttemptsSpent);
+    }
+    if means.time_left.is_zero() {
+        return Verdict::Stop(StopReason::DeadlineOver);
+    }
+    match means.budget {
+        Funds::Enough => Verdict::Repeat(reason),
+        Funds::Spent => Verdict::Stop(StopReason::BudgetSpent),
+    }
+}
+
+/// The table: which rows ask for an idempotent request.
+const fn repeatable(failure: AttemptFailure, request: RequestFacts) -> Verdict {
+    let reason = match failure {
+        AttemptFailure::NotConnected => return Verdict::Repeat(RepeatReason::NotConnected),
+        AttemptFailure::NothingWritten => return Verdict::Repeat(RepeatReason::NothingWritten),
+        AttemptFailure::HeadForwarded => return Verdict::Stop(StopReason::HeadForwarded),
+        AttemptFailure::Status(StatusRule::NotDeclared) => {
+            return Verdict::Stop(StopReason::StatusNotDeclared);
+        }
+        AttemptFailure::Status(StatusRule::Declared) => RepeatReason::Status,
+        AttemptFailure::ReusedClosedBeforeByte => RepeatReason::ConnectionClosed,
+        AttemptFailure::SentNoHead => RepeatReason::NoHead,
+        AttemptFailure::TimedOut => RepeatReason::TimedOut,
+    };
+    if request.is_idempotent() {
+        return Verdict::Repeat(reason);
+    }
+    Verdict::Stop(StopReason::NotIdempotent)
+}
+
+/// Repeats that a stamp may still be asked for: a bucket filled by its requests and by time. Eight
+/// bytes (`to_bits`), so that workers can share one as an atomic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryBudget {
+    /// Hundredths of a repeat.
+    hundredths: u32,
+    /// Milliseconds on the monotonic clock, wrapping after 49 days.
+    filled_at_ms: u32,
+}
+
+/// What one repeat costs.
+const REPEAT: u32 = 100;
+/// The allowance that does not depend on requests: a quiet stamp may be asked again too.
+const REPEATS_PER_SECOND: u32 = 10;
+/// The most that is saved up, in repeats: what a stamp of 5,000 requests a second earns in a second
+/// at 20 %.
+pub const REPEATS_SAVED_MAX: u32 = 1000;
+/// What there is at first, in repeats: ten seconds of the allowance.
+const REPEATS_AT_FIRST: u32 = 100;
+
+impl RetryBudget {
+    /// The budget of a stamp that has seen no request.
+    #[must_use]
+    pub fn new(now: Moment) -> Self {
+        Self { hundredths: REPEATS_AT_FIRST * REPEAT, filled_at_ms: milliseconds(now) }
+    }
+
+    /// The budget after this many first attempts, each worth `percent` hundredths of a repeat.
+    #[must_use]
+    pub fn earned(self, requests: u64, percent: u32) -> Self {
+        let share = u32::try_from(requests.saturating_mul(u64::from(percent))).unwrap_or(u32::MAX);
+        self.with(share)
+    }
+
+    /// The budget after one repeat, or `None` when it does not pay for one.
+    #[must_use]
+    pub fn spent(self, now: Moment) -> Option<Self> {
+        let filled = self.filled(now);
+        Some(Self { hundredths: filled.hundredths.checked_sub(REPEAT)?, ..filled })
+    }
+
+    /// As one number, for an atomic.
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        ((self.filled_at_ms as u64) << 32) | self.hundredths as u64
+    }
+
+    /// The budget of this number.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "takes the two halves apart")]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self { filled_at_ms: (bits >> 32) as u32, hundredths: bits as u32 }
+    }
+
+    fn filled(self, now: Moment) -> Self {
+        let now_ms = milliseconds(now);
+        let passed_ms = now_ms.wrapping_sub(self.filled_at_ms);
+        // More than half the circle is a clock read before another worker's: no time has passed.
+        if passed_ms > u32::MAX / 2 {
+            return self;
+        }
+        // A hundredth of a repeat is one millisecond's allowance: 10 a second are 1,000 hundredths.
+        let allowance = u64::from(passed_ms) * u64::from(REPEATS_PER_SECOND * REPEAT) / 1000;
+        let filled = self.with(u32::try_from(allowance).unwrap_or(u32::MAX));
+        Self { filled_at_ms: now_ms, ..filled }
+    }
+
+    fn with(self, hundredths: u32) -> Self {
+        let sum = self.hundredths.saturating_add(hundredths);
+        Self { hundredths: sum.min(REPEATS_SAVED_MAX * REPEAT), ..self }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "wraps on purpose")]
+const fn milliseconds(moment: Moment) -> u32 {
+    moment.0.as_millis() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GET: RequestFacts =
+        RequestFacts { method: MethodClass::Safe, key: IdempotencyKey::Absent, body: Body::Empty };
+    const POST: RequestFacts = RequestFacts { method: MethodClass::Other, body: Body::Kept, ..GET };
+    const PLENTY: Means =
+        Means { attempts_left: 1, time_left: Duration::from_secs(1), budget: Funds::Enough };
+
+    fn repeats(failure: AttemptFailure, request: RequestFacts) -> bool {
+        matches!(judge(failure, request, PLENTY), Verdict::Repeat(_))
+    }
+
+    #[test]
+    fn what_was_never_written_is_repeated_for_every_method() {
+        for failure in [AttemptFailure::NotConnected, AttemptFailure::NothingWritten] {
+            assert!(repeats(failure, POST));
+            assert!(repeats(failure, RequestFacts { body: Body::Untouched, ..POST }));
+        }
+    }
+
+    #[test]
+    fn what_was_sent_is_repeated_only_when_twice_is_as_once() {
+        for failure in [
+            AttemptFailure::ReusedClosedBeforeByte,
+            AttemptFailure::SentNoHead,
+            AttemptFailure::TimedOut,
+            AttemptFailure::Status(StatusRule::Declared),
+        ] {
+            assert!(repeats(failure, GET));
+            assert_eq!(
+                judge(failure, POST, PLENTY),
+                Verdict::Stop(StopReason::NotIdempotent),
+                "{failure:?}"
+            );
+            assert!(repeats(failure, RequestFacts { key: IdempotencyKey::Present, ..POST }));
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_gone_is_never_repeated() {
+        let put = RequestFacts { method: MethodClass::Idempotent, body: Body::Consumed, ..GET };
+        for failure in [AttemptFailure::NothingWritten, AttemptFailure::SentNoHead] {
+            assert_eq!(judge(failure, put, PLENTY), Verdict::Stop(StopReason::BodyGone));
+        }
+    }
+
+    #[test]
+    fn a_forwarded_head_and_an_undeclared_status_are_the_clients() {
+        assert_eq!(
+            judge(AttemptFailure::HeadForwarded, GET, PLENTY),
+            Verdict::Stop(StopReason::HeadForwarded)
+        );
+        assert_eq!(
+            judge(AttemptFailure::Status(StatusRule::NotDeclared), GET, PLENTY),
+            Verdict::Stop(StopReason::StatusNotDeclared)
+        );
+    }
+
+    #[test]
+    fn each_means_that_is_spent_stops_the_repeat() {
+        let stop = |means| judge(AttemptFailure::NotConnected, GET, means);
+        assert_eq!(
+            stop(Means { attempts_left: 0, ..PLENTY }),
+            Verdict::Stop(StopReason::AttemptsSpent)
+        );
+        assert_eq!(
+            stop(Means { time_left: Duration::ZERO, ..PLENTY }),
+            Verdict::Stop(StopReason::DeadlineOver)
+        );
+        assert_eq!(
+            stop(Means { budget: Funds::Spent, ..PLENTY }),
+            Verdict::Stop(StopReason::BudgetSpent)
+        );
+    }
+
+    fn spend_all(mut budget: RetryBudget, now: Moment) -> u32 {
+        let mut repeats = 0;
+        while let Some(rest) = budget.spent(now) {
+            budget = rest;
+            repeats += 1;
+        }
+        repeats
+    }
+
+    #[test]
+    fn a_fifth_of_the_requests_and_ten_a_second_may_be_repeated() {
+        let now = Moment::default();
+        let empty = RetryBudget { hundredths: 0, filled_at_ms: 0 };
+        assert_eq!(spend_all(RetryBudget::new(now), now), 100);
+        assert_eq!(spend_all(empty.earned(50, 20), now), 10);
+        assert_eq!(spend_all(empty, now.after(Duration::from_secs(3))), 30);
+    }
+
+    #[test]
+    fn what_is_saved_up_is_bounded() {
+        let budget = RetryBudget::new(Moment::default()).earned(u64::MAX, 20);
+        assert_eq!(spend_all(budget, Moment(Duration::from_hours(10))), REPEATS_SAVED_MAX);
+    }
+
+    #[test]
+    fn a_clock_read_too_early_neither_fills_nor_empties() {
+        let later = Moment(Duration::from_secs(5));
+        let budget = RetryBudget { hundredths: 100, filled_at_ms: milliseconds(later) };
+        assert_eq!(spend_all(budget, Moment(Duration::from_secs(4))), 1);
+        assert_eq!(RetryBudget::from_bits(budget.to_bits()), budget);
+    }
+}

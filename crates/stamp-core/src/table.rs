@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::directory::Directory;
+use crate::directory::{Directory, FenceIndex};
 use crate::id::{EndpointIndex, StampId, StampIndex, TenantIndex};
 use crate::standing::OperatorState;
 
@@ -378,5 +378,23 @@ impl RoutingTable {
     #[must_use]
     pub fn residency_name(&self, residency: ResidencyIndex) -> &str {
         self.residencies.get(usize::from(residency.0)).map_or("", |name| name)
+    }
+
+    /// All stamps with their places.
+    pub fn indexed_stamps(&self) -> impl Iterator<Item = (StampIndex, &Stamp)> {
+        (0..).map(StampIndex).zip(&self.stamps)
+    }
+
+    /// May data under this fence go to a stamp of this residency?
+    #[must_use]
+    pub fn fence_allows(&self, fence: FenceIndex, to: Option<ResidencyIndex>) -> bool {
+        to == Some(ResidencyIndex(fence.0))
+    }
+
+    /// May the data of this home go to that stamp?
+    #[must_use]
+    pub fn stamp_fence_allows(&self, home: StampIndex, to: StampIndex) -> bool {
+        let home = self.stamp(home).residency;
+        home.is_none() || home == self.stamp(to).residency
     }
 }

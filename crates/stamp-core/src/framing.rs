@@ -1,0 +1,519 @@
+//! Where one HTTP/1.1 request ends and the next begins, read strictly (RFC 9112). Whatever two
+//! parsers could read in two ways is refused here, before any parser of a library sees it.
+//! The shell's `listen::wire` feeds this and hands on only what passed.
+
+use memchr::{memchr, memmem};
+
+/// Chunk extensions of one body, in bytes, that are read over: they are never forwarded.
+const CHUNK_EXTENSION_BYTES_MAX: u32 = 8 * 1024;
+/// Digits of a chunk size: 2^60 bytes, beyond any body.
+const CHUNK_SIZE_DIGITS_MAX: u8 = 15;
+/// The whole trailer section of one body.
+const TRAILER_BYTES_MAX: u32 = 8 * 1024;
+
+/// What a request head may have at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Bytes from the method to the empty line.
+    pub head_bytes_max: usize,
+    /// Field lines.
+    pub fields_max: usize,
+    /// Bytes of the request target.
+    pub uri_bytes_max: usize,
+}
+
+/// Why a head or a body is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FramingError {
+    /// Not HTTP/1.1, or HTTP/1.1 that two readers could take in two ways.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// More bytes or lines than the limits allow.
+    #[error("the request head is too large")]
+    HeadTooLarge,
+    /// A longer target than the limits allow.
+    #[error("the request target is too long")]
+    UriTooLong,
+}
+
+use FramingError::Malformed;
+
+/// How the body that follows a head is delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyFraming {
+    /// So many bytes; zero where the head declares none.
+    Length(u64),
+    /// Chunked transfer coding.
+    Chunked,
+}
+
+/// The first bytes of a connection or of a follow-up request: is there a whole head?
+///
+/// Returns the offset just behind the empty line. `scanned` bytes were looked at before and held
+/// no end.
+#[must_use]
+pub fn head_end(bytes: &[u8], scanned: usize) -> Option<usize> {
+    let from = scanned.saturating_sub(3);
+    let at = memmem::find(bytes.get(from..)?, b"\r\n\r\n")?;
+    Some(from + at + 4)
+}
+
+/// May the head that begins with `bytes`, not complete yet, still become a good one?
+///
+/// Errors as soon as a limit is passed or a bare line feed shows.
+pub fn check_partial_head(bytes: &[u8], limits: HeadLimits) -> Result<(), FramingError> {
+    let line_end = memchr(b'\n', bytes);
+    if line_end.unwrap_or(bytes.len()) > limits.uri_bytes_max.saturating_add(64) {
+        return Err(FramingError::UriTooLong);
+    }
+    if bytes.len() > limits.head_bytes_max {
+        return Err(FramingError::HeadTooLarge);
+    }
+    if line_end.is_some_and(|at| at == 0 || bytes.get(at - 1) != Some(&b'\r')) {
+        return Err(Malformed("a line ends in a bare line feed"));
+    }
+    Ok(())
+}
+
+/// Reads a whole head, from the method to the empty line, and says how its body is delimited.
+pub fn read_head(head: &[u8], limits: HeadLimits) -> Result<BodyFraming, FramingError> {
+    let mut lines = Lines { rest: head };
+    let first = lines.next_line()?;
+    read_request_line(first, limits)?;
+    if head.len() > limits.head_bytes_max {
+        return Err(FramingError::HeadTooLarge);
+    }
+    let old = first.ends_with(b"HTTP/1.0");
+    let mut seen = Seen::default();
+    let mut fields: usize = 0;
+    loop {
+        let line = lines.next_line()?;
+        if line.is_empty() {
+            break;
+        }
+        fields += 1;
+        if fields > limits.fields_max {
+            return Err(FramingError::HeadTooLarge);
+        }
+        let (name, value) = split_field(line)?;
+        seen.note(name, value)?;
+    }
+    if !lines.rest.is_empty() {
+        return Err(Malformed("the head goes on behind its empty line"));
+    }
+    seen.framing(old)
+}
+
+/// The framing fields of one head.
+#[derive(Debug, Default)]
+struct Seen {
+    length: Option<u64>,
+    chunked: bool,
+    hosts: u8,
+}
+
+impl Seen {
+    fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), FramingError> {
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                self.hosts = self.hosts.saturating_add(1);
+                if self.hosts > 1 {
+                    return Err(Malformed("more than one Host field"));
+                }
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                if self.length.replace(read_length(value)?).is_some() {
+                    return Err(Malformed("more than one Content-Length field"));
+                }
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                if std::mem::replace(&mut self.chunked, true) {
+                    return Err(Malformed("more than one Transfer-Encoding field"));
+                }
+                if !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(Malformed("a transfer coding other than chunked"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn framing(&self, old: bool) -> Result<BodyFraming, FramingError> {
+        match (self.length, self.chunked) {
+            // RFC 9112, section 6.1: such a message ought to be handled as an error.
+            (Some(_), true) => Err(Malformed("both Content-Length and Transfer-Encoding")),
+            (None, true) if old => Err(Malformed("Transfer-Encoding in HTTP/1.0")),
+            (None, true) => Ok(BodyFraming::Chunked),
+            (length, false) => Ok(BodyFraming::Length(length.unwrap_or(0))),
+        }
+    }
+}
+
+/// Lines that end in CR LF and hold neither of them elsewhere.
+struct Lines<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Lines<'a> {
+    fn next_line(&mut self) -> Result<&'a [u8], FramingError> {
+        let end = memchr(b'\n', self.rest).ok_or(Malformed("the head breaks off"))?;
+        let (with_end, rest) = self.rest.split_at(end + 1);
+        self.rest = rest;
+        with_end.strip_suffix(b"\r\n").ok_or(Malformed("a line ends in a bare line feed"))
+    }
+}
+
+fn read_request_line(line: &[u8], limits: HeadLimits) -> Result<(), FramingError> {
+    let space = memchr(b' ', line).ok_or(Malformed("the request line has no target"))?;
+    let (method, rest) = line.split_at(space);
+    if method.is_empty() || !method.iter().copied().all(is_token) {
+        return Err(Malformed("the method is no token"));
+    }
+    let rest = rest.get(1..).unwrap_or_default();
+    let space = memchr(b' ', rest).ok_or(Malformed("the request line has no version"))?;
+    let (target, version) = rest.split_at(space);
+    if target.len() > limits.uri_bytes_max {
+        return Err(FramingError::UriTooLong);
+    }
+    if version != b" HTTP/1.1" && version != b" HTTP/1.0" {
+        return Err(Malformed("the version is neither HTTP/1.1 nor HTTP/1.0"));
+    }
+    read_target(method, target)
+}
+
+/// RFC 9112, section 3.2: the four forms of a target; CONNECT has no meaning here.
+fn read_target(method: &[u8], target: &[u8]) -> Result<(), FramingError> {
+    if !target.iter().all(|&byte| matches!(byte, 0x21..=0x7e) && byte != b'#') {
+        return Err(Malformed("the target holds a byte that no URI may hold"));
+    }
+    if method == b"CONNECT" {
+        return Err(Malformed("CONNECT is not served"));
+    }
+    let origin = target.first() == Some(&b'/');
+    let absolute = has_http_scheme(target);
+    let asterisk = target == b"*" && method == b"OPTIONS";
+    if origin || absolute || asterisk {
+        return Ok(());
+    }
+    Err(Malformed("the target is neither a path nor an http URI"))
+}
+
+fn has_http_scheme(target: &[u8]) -> bool {
+    let begins = |scheme: &[u8]| {
+        target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    begins(b"http://") || begins(b"https://")
+}
+
+/// Name and value of a field line, the value without the white space around it.
+fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), FramingError> {
+    if matches!(line.first(), Some(b' ' | b'\t')) {
+        return Err(Malformed("a field line is folded"));
+    }
+    let colon = memchr(b':', line).ok_or(Malformed("a field line has no colon"))?;
+    let (name, value) = line.split_at(colon);
+    if name.is_empty() || !name.iter().copied().all(is_token) {
+        return Err(Malformed("a field name is no token"));
+    }
+    // Origins that map `-` and `_` to one variable cannot tell X_Stamp_Id from X-Stamp-Id.
+    if memchr(b'_', name).is_some() {
+        return Err(Malformed("a field name holds an underscore"));
+    }
+    let value = value.get(1..).unwrap_or_default();
+    if value.iter().any(|&byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f) {
+        return Err(Malformed("a field value holds a control byte"));
+    }
+    Ok((name, value.trim_ascii()))
+}
+
+/// RFC 9110, section 8.6: digits only, no list, no sign.
+fn read_length(value: &[u8]) -> Result<u64, FramingError> {
+    let wrong = Malformed("Content-Length is no number");
+    // 18 digits always fit.
+    if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
+        return Err(wrong);
+    }
+    Ok(value.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+}
+
+/// `tchar` of RFC 9110, section 5.6.2.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < 128 {
+        let punctuation = matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_'
+                | b'`' | b'|' | b'~'
+        );
+        #[expect(clippy::indexing_slicing, reason = "a u8 is always below 256")]
+        {
+            table[byte as usize] = byte.is_ascii_alphanumeric() || punctuation;
+        }
+        byte += 1;
+    }
+    table
+};
+
+fn is_token(byte: u8) -> bool {
+    TOKEN.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
+/// A chunked body (RFC 9112, section 7.1), followed byte by byte but for the data itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunks {
+    state: ChunkState,
+    size: u64,
+    digits: u8,
+    extension_bytes: u32,
+    trailer_bytes: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ChunkState {
+    Size,
+    Extension,
+    SizeEnd,
+    Data,
+    DataCr,
+    DataLf,
+    TrailerStart,
+    TrailerName,
+    TrailerValue,
+    TrailerLf,
+    EndLf,
+    Done,
+}
+
+impl Default for Chunks {
+    fn default() -> Self {
+        Self { state: ChunkState::Size, size: 0, digits: 0, extension_bytes: 0, trailer_bytes: 0 }
+    }
+}
+
+impl Chunks {
+    /// Is the body complete?
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.state == ChunkState::Done
+    }
+
+    /// Reads on. Returns how many of `bytes` belong to this body: fewer than all only at its end.
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, FramingError> {
+        let mut at = 0;
+        while !self.is_done() {
+            if self.state == ChunkState::Data {
+                let left = bytes.len() - at;
+                let taken = usize::try_from(self.size).map_or(left, |size| size.min(left));
+                at += taken;
+                self.size -= taken as u64;
+                if self.size == 0 {
+                    self.state = ChunkState::DataCr;
+                }
+            }
+            let Some(&byte) = bytes.get(at) else { break };
+            if self.state != ChunkState::Data {
+                self.state = self.step(byte)?;
+                at += 1;
+            }
+        }
+        Ok(at)
+    }
+
+    fn step(&mut self, byte: u8) -> Result<ChunkState, FramingError> {
+        use ChunkState as State;
+        match (self.state, byte) {
+            (State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => self.digit(byte),
+            (State::Size, b';') if self.digits > 0 => Ok(State::Extension),
+            (State::Size | State::Extension, b'\r') if self.digits > 0 => Ok(State::SizeEnd),
+            (State::Extension, b'\t' | b' '..=b'~' | 0x80..) => self.extension(),
+            (State::SizeEnd, b'\n') => Ok(self.data_or_trailer()),
+            (State::DataCr, b'\r') => Ok(State::DataLf),
+            (State::DataLf, b'\n') => Ok(State::Size),
+            (State::TrailerStart, b'\r') => Ok(State::EndLf),
+            (State::TrailerName, b':') => self.trailer(State::TrailerValue),
+            (State::TrailerStart | State::TrailerName, byte) if is_token(byte) && byte != b'_' => {
+                self.trailer(State::TrailerName)
+            }
+            (State::TrailerValue, b'\r') => self.trailer(State::TrailerLf),
+            (State::TrailerValue, b'\t' | b' '..=b'~' | 0x80..) => {
+                self.trailer(State::TrailerValue)
+            }
+            (State::TrailerLf, b'\n') => Ok(State::TrailerStart),
+            (State::EndLf, b'\n') => Ok(State::Done),
+            _ => Err(Malformed("the chunked body is malformed")),
+        }
+    }
+
+    fn digit(&mut self, byte: u8) -> Result<ChunkState, FramingError> {
+        self.digits += 1;
+        if self.digits > CHUNK_SIZE_DIGITS_MAX {
+            return Err(Malformed("a chunk size is too long"));
+        }
+        let value = char::from(byte).to_digit(16).unwrap_or_default();
+        self.size = self.size * 16 + u64::from(value);
+        Ok(ChunkState::Size)
+    }
+
+    fn extension(&mut self) -> Result<ChunkState, FramingError> {
+        self.extension_bytes += 1;
+        if self.extension_bytes > CHUNK_EXTENSION_BYTES_MAX {
+            return Err(Malformed("the chunk extensions are too long"));
+        }
+        Ok(ChunkState::Extension)
+    }
+
+    fn data_or_trailer(&mut self) -> ChunkState {
+        self.digits = 0;
+        if self.size == 0 { ChunkState::TrailerStart } else { ChunkState::Data }
+    }
+
+    fn trailer(&mut self, next: ChunkState) -> Result<ChunkState, FramingError> {
+        self.trailer_bytes += 1;
+        if self.trailer_bytes > TRAILER_BYTES_MAX {
+            return Err(Malformed("the trailers are too long"));
+        }
+        Ok(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: HeadLimits =
+        HeadLimits { head_bytes_max: 32 * 1024, fields_max: 100, uri_bytes_max: 16 * 1024 };
+
+    fn head(text: &str) -> Result<BodyFraming, FramingError> {
+        read_head(text.replace('\n', "\r\n").as_bytes(), LIMITS)
+    }
+
+    fn malformed(bytes: &[u8]) -> bool {
+        matches!(read_head(bytes, LIMITS), Err(Malformed(_)))
+    }
+
+    #[test]
+    fn a_plain_get_has_no_body() {
+        assert_eq!(head("GET /a?b=c HTTP/1.1\nHost: x\n\n"), Ok(BodyFraming::Length(0)));
+    }
+
+    #[test]
+    fn a_length_and_chunks_are_understood() {
+        assert_eq!(head("PUT / HTTP/1.1\nContent-Length: 12\n\n"), Ok(BodyFraming::Length(12)));
+        assert_eq!(
+            head("PUT / HTTP/1.1\nTransfer-Encoding: Chunked\n\n"),
+            Ok(BodyFraming::Chunked)
+        );
+    }
+
+    #[test]
+    fn whatever_two_parsers_could_read_in_two_ways_is_refused() {
+        for bad in [
+            "GET / HTTP/1.1\r\nHost: x\n\r\n",
+            "GET / HTTP/1.1\nHost: x\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\rc\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\0c\r\n\r\n",
+            "GET / HTTP/1.1\r\n A: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
+            "GET / HTTP/1.1\r\nA : b\r\n\r\n",
+            "GET / HTTP/1.1\r\nA\r\n\r\n",
+            "GET / HTTP/1.1\r\n: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nX_Stamp_Id: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+            "GET / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\n",
+            "GET / HTTP/1.1\r\nContent-Length: +1\r\n\r\n",
+            "GET / HTTP/1.1\r\nContent-Length: \r\n\r\n",
+            "GET / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
+            "GET / HTTP/1.1\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            "GET / HTTP/1.1\r\nTransfer-Encoding: ,chunked\r\n\r\n",
+            "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET  / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1 \r\n\r\n",
+            "GET / HTTP/2.0\r\n\r\n",
+            "GET /\r\n\r\n",
+            "G(T / HTTP/1.1\r\n\r\n",
+            "GET /a#b HTTP/1.1\r\n\r\n",
+            "GET a HTTP/1.1\r\n\r\n",
+            "GET * HTTP/1.1\r\n\r\n",
+            "GET x:80 HTTP/1.1\r\n\r\n",
+            "CONNECT x:80 HTTP/1.1\r\n\r\n",
+        ] {
+            assert!(malformed(bad.as_bytes()), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn limits_are_kept_with_their_own_errors() {
+        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(16 * 1024));
+        assert_eq!(read_head(long.as_bytes(), LIMITS), Err(FramingError::UriTooLong));
+        assert_eq!(check_partial_head(&[b'a'; 17 * 1024], LIMITS), Err(FramingError::UriTooLong));
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101));
+        assert_eq!(read_head(many.as_bytes(), LIMITS), Err(FramingError::HeadTooLarge));
+        let large = format!("GET / HTTP/1.1\r\na: {}", "b".repeat(33 * 1024));
+        assert_eq!(check_partial_head(large.as_bytes(), LIMITS), Err(FramingError::HeadTooLarge));
+    }
+
+    fn chunks(bytes: &[u8]) -> Result<(usize, bool), FramingError> {
+        let mut chunks = Chunks::default();
+        let taken = chunks.advance(bytes)?;
+        Ok((taken, chunks.is_done()))
+    }
+
+    #[test]
+    fn a_chunked_body_ends_where_its_last_chunk_ends() {
+        assert_eq!(chunks(b"3\r\nabc\r\n0\r\n\r\nGET"), Ok((13, true)));
+        assert_eq!(chunks(b"3;x=y\r\nabc\r\n0\r\nA: b\r\n\r\n"), Ok((23, true)));
+        assert_eq!(chunks(b"a\r\nabc"), Ok((6, false)));
+    }
+
+    #[test]
+    fn bad_chunks_are_refused() {
+        for bad in [
+            &b"3\nabc\r\n0\r\n\r\n"[..],
+            b"\r\nabc",
+            b" 3\r\nabc",
+            b"0x3\r\nabc",
+            b"3 \r\nabc",
+            b"3\r\nabcd\r\n",
+            b"3\r\nabc\n0\r\n\r\n",
+            b"-1\r\n",
+            b"fffffffffffffffff\r\n",
+            b"3;\nabc",
+            b"0\r\nA b\r\n\r\n",
+            b"0\r\n a: b\r\n\r\n",
+            b"0\r\n\n",
+        ] {
+            assert!(chunks(bad).is_err(), "{:?}", String::from_utf8_lossy(bad));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn where_the_bytes_are_cut_does_not_matter(
+            body in proptest::collection::vec(any::<u8>(), 0..200),
+            cut in 0_usize..260,
+        ) {
+            let mut wire = format!("{:x};e\r\n", body.len().max(1)).into_bytes();
+            wire.extend(if body.is_empty() { &b"x"[..] } else { &body });
+            wire.extend(b"\r\n0\r\nT: v\r\n\r\n");
+            let cut = cut.min(wire.len());
+            let (one, two) = wire.split_at(cut);
+            let mut chunks = Chunks::default();
+            prop_assert_eq!(chunks.advance(one).unwrap(), one.len());
+            prop_assert_eq!(chunks.advance(two).unwrap(), two.len());
+            prop_assert!(chunks.is_done());
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = read_head(&bytes, LIMITS);
+            let _ = check_partial_head(&bytes, LIMITS);
+            let _ = chunks(&bytes);
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! A request body on its way to a stamp: bounded in size and time, and kept for a repeat as long
+//! as it is small. What is wrong with it is the client's doing and never counts against a stamp.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use stamp_core::rate::SlowPeer;
+use stamp_core::time::Moment;
+use tokio::time::Sleep;
+
+use crate::clock::Clock;
+
+/// What the client did wrong with its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyFault {
+    /// More bytes than the limit.
+    #[error("the request body is too large")]
+    TooLarge,
+    /// Nothing came for too long, or too little over a longer time.
+    #[error("the request body came too slowly")]
+    TooSlow,
+    /// The framing was wrong, or the client went away.
+    #[error("the request body broke off or was malformed")]
+    Broken,
+}
+
+/// The bounds of a request body.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    /// Largest size in bytes; 0 = unlimited.
+    pub bytes_max: u64,
+    /// Longest pause.
+    pub idle: Duration,
+    /// Least bytes a second while we wait for the client.
+    pub bytes_per_second_min: u64,
+    /// Largest size that is kept for a repeat, in bytes.
+    pub replay_bytes: u64,
+}
+
+/// The body of one request, whichever attempt reads it.
+#[derive(Debug)]
+pub struct BodySource {
+    state: RefCell<SourceState>,
+    fault: Cell<Option<BodyFault>>,
+    filter_trailers: fn(&mut HeaderMap),
+}
+
+#[derive(Debug)]
+struct SourceState {
+    incoming: Incoming,
+    kept: Vec<Bytes>,
+    kept_trailers: Option<HeaderMap>,
+    /// Everything that came so far is in `kept`.
+    whole: bool,
+    ended: bool,
+    seen: u64,
+    limits: BodyLimits,
+    clock: Clock,
+    timer: Option<Pin<Box<Sleep>>>,
+    waiting_since: Option<Moment>,
+    slow: SlowPeer,
+}
+
+impl BodySource {
+    /// Takes the body over. `filter_trailers` removes what a client may not say in a trailer.
+    #[must_use]
+    pub fn new(
+        incoming: Incoming,
+        limits: BodyLimits,
+        clock: Clock,
+        filter_trailers: fn(&mut HeaderMap),
+    ) -> Rc<Self> {
+        let state = SourceState {
+            incoming,
+            kept: Vec::new(),
+            kept_trailers: None,
+            whole: true,
+            ended: false,
+            seen: 0,
+            limits,
+            clock,
+            timer: None,
+            waiting_since: None,
+            slow: SlowPeer::default(),
+        };
+        Rc::new(Self { state: RefCell::new(state), fault: Cell::new(None), filter_trailers })
+    }
+
+    /// What the client did wrong, if it did.
+    pub fn fault(&self) -> Option<BodyFault> {
+        self.fault.get()
+    }
+
+    /// Can another attempt send the whole body?
+    pub fn is_repeatable(&self) -> bool {
+        self.fault.get().is_none() && self.state.borrow().whole
+    }
+
+    /// Was it read to its end?
+    pub fn is_ended(&self) -> bool {
+        self.state.borrow().ended
+    }
+
+    /// Did any of the body leave for a stamp?
+    pub fn is_untouched(&self) -> bool {
+        self.state.borrow().seen == 0
+    }
+
+    /// The body for one attempt, from its start.
+    pub fn body(self: &Rc<Self>) -> RequestBody {
+        RequestBody::Stream(Reading { source: Rc::clone(self), place: 0, trailers_sent: false })
+    }
+}
+
+impl SourceState {
+    fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Frame<Bytes>>, BodyFault>> {
+        match Pin::new(&mut self.incoming).poll_frame(context) {
+            Poll::Ready(frame) => {
+                self.count_wait();
+                self.timer = None;
+                self.take(frame)
+            }
+            Poll::Pending => self.poll_patience(context),
+        }
+    }
+
+    fn take(
+        &mut self,
+        frame: Option<Result<Frame<Bytes>, hyper::Error>>,
+    ) -> Poll<Result<Option<Frame<Bytes>>, BodyFault>> {
+        let frame = match frame {
+            None => {
+                self.ended = true;
+                return Poll::Ready(Ok(None));
+            }
+            Some(Err(_broken)) => return Poll::Ready(Err(BodyFault::Broken)),
+            Some(Ok(frame)) => frame,
+        };
+        let Some(data) = frame.data_ref() else {
+            return Poll::Ready(Ok(Some(frame)));
+        };
+        self.seen = self.seen.saturating_add(data.len() as u64);
+        if self.limits.bytes_max > 0 && self.seen > self.limits.bytes_max {
+            return Poll::Ready(Err(BodyFault::TooLarge));
+        }
+        if self.whole && self.seen <= self.limits.replay_bytes {
+            self.kept.push(data.clone());
+        } else {
+            self.whole = false;
+            self.kept.clear();
+        }
+        self.ended = self.incoming.is_end_stream();
+        Poll::Ready(Ok(Some(frame)))
+    }
+
+    fn count_wait(&mut self) {
+        if let Some(since) = self.waiting_since.take() {
+            self.slow.waited(self.clock.now().since(since));
+        }
+    }
+
+    /// Nothing there: how long is the client given?
+    fn poll_patience(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Frame<Bytes>>, BodyFault>> {
+        let since = *self.waiting_since.get_or_insert_with(|| self.clock.now());
+        let patience = self.slow.patience(self.seen, self.limits.bytes_per_second_min);
+        let deadline = since.after(patience.min(self.limits.idle));
+        let at = self.clock.instant(deadline);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        ready!(timer.as_mut().poll(context));
+        Poll::Ready(Err(BodyFault::TooSlow))
+    }
+}
+
+/// A body as hyper's client reads it.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// None.
+    Empty,
+    /// From the client, or again from what was kept.
+    Stream(Reading),
+}
+
+/// One attempt's place in a body.
+#[derive(Debug)]
+pub struct Reading {
+    source: Rc<BodySource>,
+    place: usize,
+    trailers_sent: bool,
+}
+
+impl Reading {
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let mut state = self.source.state.borrow_mut();
+        if let Some(kept) = state.kept.get(self.place) {
+            self.place += 1;
+            return Poll::Ready(Some(Ok(Frame::data(kept.clone()))));
+        }
+        if let Some(trailers) = state.kept_trailers.clone().filter(|_| !self.trailers_sent) {
+            self.trailers_sent = true;
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        if state.ended {
+            return Poll::Ready(None);
+        }
+        let next = match ready!(state.poll_next(context)) {
+            Ok(next) => next,
+            Err(fault) => {
+                self.source.fault.set(Some(fault));
+                return Poll::Ready(Some(Err(fault)));
+            }
+        };
+        self.place = state.kept.len();
+        let Some(frame) = next else { return Poll::Ready(None) };
+        let frame = match frame.into_trailers() {
+            Err(data) => data,
+            Ok(mut trailers) => {
+                (self.source.filter_trailers)(&mut trailers);
+                self.trailers_sent = true;
+                state.kept_trailers = Some(trailers.clone());
+                Frame::trailers(trailers)
+            }
+        };
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Stream(reading) => reading.poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            // The framing fields of the request say it: hyper follows them.
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl fmt::Display for RequestBody {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(if matches!(self, Self::Empty) { "empty" } else { "stream" })
+    }
+}

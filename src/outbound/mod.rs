@@ -1,0 +1,7 @@
+//! The way to the stamps: connections, their pools, and the probes. Knows nothing of tenants.
+
+pub mod body;
+pub mod link;
+pub mod pool;
+pub mod probe;
+pub mod resolve;

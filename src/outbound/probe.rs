@@ -1,0 +1,181 @@
+//! Active probes: one task an endpoint on the control runtime, never on a worker. What a probe
+//! means is core's (`health`); how often one runs too.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Version};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use stamp_core::health::{Health, ProbeResult, next_probe_in};
+use stamp_core::table::HealthPolicy;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+use crate::state::{Command, EndpointCell, State};
+
+/// The names that probes go by in the stamps' logs.
+const USER_AGENT: HeaderValue = HeaderValue::from_static("stampgate-probe");
+/// The largest answer head of a probe.
+const ANSWER_HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Over this time the first probes of a large table are spread, so that they do not burst.
+const FIRST_PROBES_SPREAD: Duration = Duration::from_secs(1);
+/// Up to so many endpoints, all first probes go out at once.
+const FIRST_PROBES_AT_ONCE: usize = 64;
+
+/// A probe task and what it was started for.
+#[derive(Debug)]
+struct Prober {
+    policy: HealthPolicy,
+    now: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+/// Probes every endpoint of the table in force until the process ends; endpoints that stay over a
+/// reload keep their task.
+pub async fn run(state: Arc<State>, mut at_once: mpsc::UnboundedReceiver<u32>) {
+    let mut probers: HashMap<u32, Prober> = HashMap::new();
+    let mut changes = state.changes();
+    let mut table = None;
+    loop {
+        let view = state.view();
+        if !table.as_ref().is_some_and(|known| Arc::ptr_eq(known, &view.table)) {
+            table = Some(Arc::clone(&view.table));
+            follow(&state, &view, &mut probers);
+        }
+        drop(view);
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            asked = at_once.recv() => match asked {
+                Some(number) => if let Some(prober) = probers.get(&number) {
+                    prober.now.notify_one();
+                },
+                None => return,
+            },
+        }
+    }
+}
+
+fn follow(state: &Arc<State>, view: &crate::state::View, probers: &mut HashMap<u32, Prober>) {
+    let mut former = std::mem::take(probers);
+    let many = view.endpoint_cells().len() > FIRST_PROBES_AT_ONCE;
+    for stamp in view.table.stamps() {
+        for endpoint in &stamp.endpoints {
+            let cell = view.endpoint(endpoint.index);
+            let kept = former.remove(&cell.number).filter(|it| it.policy == stamp.health);
+            let prober = kept.unwrap_or_else(|| {
+                let first = if many {
+                    FIRST_PROBES_SPREAD.mul_f64(fastrand::f64())
+                } else {
+                    Duration::ZERO
+                };
+                start(state, cell, &stamp.health, first)
+            });
+            probers.insert(cell.number, prober);
+        }
+    }
+    for prober in former.into_values() {
+        prober.task.abort();
+    }
+}
+
+fn start(
+    state: &Arc<State>,
+    cell: &Arc<EndpointCell>,
+    policy: &HealthPolicy,
+    first: Duration,
+) -> Prober {
+    let now = Arc::new(Notify::new());
+    let probes = Probes {
+        state: Arc::clone(state),
+        cell: Arc::clone(cell),
+        policy: policy.clone(),
+        now: Arc::clone(&now),
+    };
+    Prober { policy: policy.clone(), now, task: tokio::spawn(probes.run(first)) }
+}
+
+/// One endpoint's probes.
+struct Probes {
+    state: Arc<State>,
+    cell: Arc<EndpointCell>,
+    policy: HealthPolicy,
+    now: Arc<Notify>,
+}
+
+impl Probes {
+    async fn run(self, first: Duration) {
+        tokio::time::sleep(first).await;
+        loop {
+            let began = tokio::time::Instant::from_std(std::time::Instant::from(
+                self.state.clock().instant(self.state.clock().now()),
+            ));
+            let probe = probe(&self.cell, &self.policy);
+            let good = tokio::time::timeout(self.policy.timeout, probe).await.unwrap_or(false);
+            let result = if good { ProbeResult::Good } else { ProbeResult::Bad };
+            self.state.probed(self.cell.number, result).await;
+            let asked = self.state.ask(|reply| Command::Health(self.cell.number, reply)).await;
+            let health = asked.ok().flatten().unwrap_or(Health::default());
+            let wait = next_probe_in(&self.policy, health, fastrand::u64(..));
+            tokio::select! {
+                () = tokio::time::sleep_until(began + wait) => {}
+                () = self.now.notified() => {}
+            }
+        }
+    }
+}
+
+/// Is the endpoint good?
+async fn probe(cell: &EndpointCell, policy: &HealthPolicy) -> bool {
+    let addresses = cell.addresses();
+    let Some(socket) = connect(&addresses).await else { return false };
+    match &policy.path {
+        None => true,
+        Some(path) => ask(socket, path, &cell.authority, &policy.expect).await,
+    }
+}
+
+async fn connect(addresses: &[SocketAddr]) -> Option<TcpStream> {
+    for address in addresses {
+        if let Ok(socket) = TcpStream::connect(address).await {
+            return Some(socket);
+        }
+    }
+    None
+}
+
+async fn ask(socket: TcpStream, path: &str, host: &str, expect: &[(u16, u16)]) -> bool {
+    let handshake = http1::Builder::new()
+        .max_header_size(ANSWER_HEAD_BYTES_MAX)
+        .handshake(TokioIo::new(socket))
+        .await;
+    let Ok((mut sender, connection)) = handshake else { return false };
+    let Some(request) = request(path, host) else { return false };
+    let answer = async {
+        let response = sender.send_request(request).await.ok()?;
+        Some(response.status().as_u16())
+    };
+    tokio::select! {
+        status = answer => status.is_some_and(|status| {
+            expect.iter().any(|(from, to)| (*from..=*to).contains(&status))
+        }),
+        _ended = connection => false,
+    }
+}
+
+fn request(path: &str, host: &str) -> Option<Request<Empty<bytes::Bytes>>> {
+    Request::builder()
+        .method(Method::GET)
+        .uri(path)
+        .version(Version::HTTP_11)
+        .header(header::HOST, host)
+        .header(header::USER_AGENT, USER_AGENT)
+        .header(header::CONNECTION, "close")
+        .body(Empty::new())
+        .ok()
+}

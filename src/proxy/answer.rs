@@ -1,0 +1,196 @@
+//! The body of an answer on its way to the client. When it ends, well or not, everything that the
+//! request held is given back: the connection, the places in flight, the record.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use super::headers;
+use super::record::Record;
+use super::wire::WireState;
+use crate::clock::Clock;
+use crate::outbound::body::BodySource;
+use crate::outbound::link::Link;
+use crate::outbound::pool::{Load, Pool};
+use crate::state::InFlight;
+
+/// An answer's body.
+#[derive(Debug)]
+pub struct Answer {
+    content: Content,
+    ending: Ending,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// Made here.
+    Local(Option<Bytes>),
+    /// From a stamp.
+    Stamp(Box<FromStamp>),
+}
+
+/// What happens when the answer is over: the record is told, the next request may come.
+#[derive(Debug)]
+pub(super) struct Ending {
+    /// `None` once a tunnel took it.
+    pub(super) record: Option<Box<Record>>,
+    pub(super) wire: Arc<WireState>,
+}
+
+impl Ending {
+    pub(super) fn status(&mut self, status: u16) {
+        if let Some(record) = &mut self.record {
+            record.status = status;
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.wire.answer_ended();
+    }
+}
+
+/// A stamp's answer and what it holds until it ends.
+#[derive(Debug)]
+pub(super) struct FromStamp {
+    pub(super) incoming: Incoming,
+    pub(super) link: Option<Link>,
+    pub(super) pool: Rc<Pool>,
+    pub(super) load: Load,
+    pub(super) in_flight: InFlight,
+    /// The request's body, which may still be on its way.
+    pub(super) source: Option<Rc<BodySource>>,
+    /// The longest pause of the stamp.
+    pub(super) idle: Duration,
+    pub(super) clock: Clock,
+    pub(super) timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// The answer was cut: the client sees that it is incomplete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Cut {
+    /// The stamp broke off.
+    #[error("the stamp broke off within its answer")]
+    BrokeOff,
+    /// The stamp paused for too long.
+    #[error("the stamp paused for too long within its answer")]
+    TooSlow,
+}
+
+impl Answer {
+    /// An answer made by the gateway.
+    pub(super) fn local(bytes: Bytes, ending: Ending) -> Self {
+        Self { content: Content::Local(Some(bytes).filter(|bytes| !bytes.is_empty())), ending }
+    }
+
+    /// A stamp's answer.
+    pub(super) fn from_stamp(mut from: Box<FromStamp>, ending: Ending) -> Self {
+        if from.incoming.is_end_stream() {
+            from.give_back();
+        }
+        Self { content: Content::Stamp(from), ending }
+    }
+}
+
+impl FromStamp {
+    /// The answer is read to its end: the connection may serve again, if the request is through too.
+    fn give_back(&mut self) {
+        let through = self.source.as_ref().is_none_or(|source| source.is_ended());
+        if let Some(link) = self.link.take().filter(|_| through) {
+            self.pool.give_back(link, self.clock.now());
+        }
+    }
+
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
+            return self.poll_patience(context);
+        };
+        self.timer = None;
+        let Some(frame) = frame else {
+            self.give_back();
+            return Poll::Ready(None);
+        };
+        let Ok(frame) = frame else {
+            self.link = None;
+            return Poll::Ready(Some(Err(Cut::BrokeOff)));
+        };
+        if self.incoming.is_end_stream() {
+            self.give_back();
+        }
+        Poll::Ready(Some(Ok(match frame.into_trailers() {
+            Err(data) => data,
+            Ok(mut trailers) => {
+                headers::filter_trailers(&mut trailers);
+                Frame::trailers(trailers)
+            }
+        })))
+    }
+
+    fn poll_patience(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let idle = self.idle;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+        ready!(timer.as_mut().poll(context));
+        self.link = None;
+        Poll::Ready(Some(Err(Cut::TooSlow)))
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let this = self.get_mut();
+        let frame = match &mut this.content {
+            Content::Local(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Stamp(from) => from.poll_frame(context),
+        };
+        let Some(record) = &mut this.ending.record else { return frame };
+        match &frame {
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                record.sent_bytes += bytes as u64;
+            }
+            Poll::Ready(Some(Err(cut))) => {
+                record.upstream_ended();
+                record.why_broken = Some(match cut {
+                    Cut::BrokeOff => "answer_broke_off",
+                    Cut::TooSlow => "answer_too_slow",
+                });
+            }
+            Poll::Ready(None) => record.upstream_ended(),
+            Poll::Pending => {}
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Local(bytes) => bytes.is_none(),
+            Content::Stamp(from) => from.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Local(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
+            }
+            Content::Stamp(from) => from.incoming.size_hint(),
+        }
+    }
+}

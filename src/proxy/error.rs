@@ -1,0 +1,62 @@
+//! Why a request was not served. What the client is told stands in `respond`.
+
+use stamp_core::failover::Refusal;
+use stamp_core::framing::FramingError;
+use stamp_core::identify::IdentifyError;
+use stamp_core::resolve::ResolveError;
+
+/// Everything that can end a request at the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyError {
+    /// The bytes were no request, or one that two readers could take in two ways.
+    #[error("malformed request: {0}")]
+    Malformed(FramingError),
+    /// An expectation other than `100-continue`.
+    #[error("an expectation that is not known")]
+    ExpectationFailed,
+    /// A clue was malformed, or the host is none of ours.
+    #[error(transparent)]
+    Identify(#[from] IdentifyError),
+    /// The bearer token did not verify.
+    #[error("the token did not verify: {0}")]
+    InvalidToken(#[from] stamp_core::claims::TokenError),
+    /// The clues name nobody, or somebody unknown, or contradict each other.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// Nobody may serve.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The gateway has its fill of requests.
+    #[error("too many requests in flight")]
+    Overloaded,
+    /// The stamp has its fill of requests or of connections.
+    #[error("the stamp is saturated")]
+    StampSaturated,
+    /// No endpoint of the stamp can be tried (any more).
+    #[error("no endpoint of the stamp is available")]
+    NoEndpoint,
+    /// No connection to the stamp was had.
+    #[error("no connection to the stamp")]
+    ConnectFailed,
+    /// The stamp broke off, or what it said was no HTTP.
+    #[error("the stamp broke off or broke the protocol")]
+    UpstreamProtocol,
+    /// The request came by here before.
+    #[error("the request went through this gateway before")]
+    Loop,
+    /// The stamp did not answer in time.
+    #[error("the stamp did not answer in time")]
+    UpstreamTimeout,
+    /// The client did not send in time.
+    #[error("the request did not come in time")]
+    RequestTimeout,
+    /// The body is larger than the limit.
+    #[error("the request body is too large")]
+    BodyTooLarge,
+    /// The client's body broke off or was malformed.
+    #[error("the request body broke off or was malformed")]
+    BodyBroken,
+    /// A bug: the request alone suffers.
+    #[error("the gateway failed")]
+    Internal,
+}

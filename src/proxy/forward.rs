@@ -1,0 +1,541 @@
+//! One request to the stamps: attempt, judge, repeat or stop. Which endpoint, whether again and
+//! where to is core's to decide (`balance`, `retry`, `failover`).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{HeaderName, HeaderValue};
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use stamp_core::balance::{self, Candidate, Draw, Tried};
+use stamp_core::breaker::FailureKind;
+use stamp_core::failover::{self, Choice, Fence, Needs};
+use stamp_core::resolve::Target;
+use stamp_core::retry::{
+    self, AttemptFailure, Body, Funds, IdempotencyKey, Means, MethodClass, RequestFacts, StatusRule,
+    Verdict,
+};
+use stamp_core::id::StampIndex;
+use stamp_core::standing::{EndpointStanding, StampHealth};
+use stamp_core::table::Stamp;
+
+use super::answer::{Ending, FromStamp};
+use super::error::ProxyError;
+use super::tunnel::{self, Tunnel};
+use super::worker::{Worker, WorkerView};
+use super::{Client, Head, Served, headers};
+use crate::outbound::body::{BodyFault, BodySource, RequestBody};
+use crate::outbound::link::{ConnectError, Link};
+use crate::outbound::pool::{Load, Pool, TakeError, Wanted};
+use crate::state::{AttemptReport, EndpointCell, InFlight, Trial};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// A request on its way.
+pub(super) struct Call<'a> {
+    pub(super) client: &'a Client,
+    pub(super) target: Target,
+    pub(super) method: MethodClass,
+    pub(super) head: Head,
+    pub(super) body: Option<Rc<BodySource>>,
+    /// The client's side of a switch of protocols.
+    pub(super) switch: Option<OnUpgrade>,
+    pub(super) choice: Choice,
+    pub(super) view: Rc<WorkerView>,
+}
+
+/// What core needs to know to choose a stamp.
+pub(super) fn needs(target: &Target, method: MethodClass, view: &WorkerView) -> Needs {
+    let fence = target.tenant.map_or(Fence::Home, |tenant| {
+        Fence::Tenant(view.table.directory.tenant(tenant).fence)
+    });
+    Needs { home: target.home, fence, method }
+}
+
+/// Who serves, by this View: a half-open breaker first, if its one trial is to be had.
+pub(super) fn choose(
+    view: &WorkerView,
+    target: &Target,
+    method: MethodClass,
+) -> Result<Choice, ProxyError> {
+    let needs = needs(target, method, view);
+    let standings = &view.standings.stamps;
+    let chosen = failover::choose(&view.table, standings, needs);
+    let home = standings.get(target.home.at()).map(|standing| standing.health);
+    if (chosen.is_err() || home == Some(StampHealth::Trial))
+        && let Some(trial) = failover::choose_trial(&view.table, standings, needs)
+        && has_trial(view, trial.stamp)
+    {
+        return Ok(trial);
+    }
+    Ok(chosen?)
+}
+
+/// Is there an endpoint whose trial nobody has?
+fn has_trial(view: &WorkerView, stamp: StampIndex) -> bool {
+    view.table.stamp(stamp).endpoints.iter().any(|endpoint| {
+        let standing = view.standings.endpoints.get(endpoint.index.at());
+        standing == Some(&EndpointStanding::Trial) && view.endpoint(endpoint.index).trial_is_free()
+    })
+}
+
+/// One attempt that came to nothing.
+struct Failed {
+    failure: AttemptFailure,
+    /// What the client is told if it stays at that.
+    error: ProxyError,
+    /// What it says about the endpoint; `None` = nothing.
+    kind: Option<FailureKind>,
+}
+
+/// Where one attempt goes.
+struct Place<'v> {
+    stamp: &'v Stamp,
+    place: usize,
+    cell: &'v Arc<EndpointCell>,
+    pool: Rc<Pool>,
+    trial: Option<Trial>,
+}
+
+/// Sends the request until a stamp answers or nothing may be tried any more.
+pub(super) async fn forward(
+    mut call: Call<'_>,
+    ending: &mut Ending,
+) -> Result<Served, ProxyError> {
+    let mut course = Course::default();
+    loop {
+        let view = Rc::clone(&call.view);
+        let mut place = call.place(&view, course.tried).ok_or(ProxyError::NoEndpoint)?;
+        course.made += 1;
+        let failed = match call.attempt(&view, &mut place, course.wanted, ending).await {
+            Ok(got) => match call.unwanted_status(&place, &got.response) {
+                None => return call.answer(&view, &place, got, ending),
+                Some(failed) => {
+                    if !call.goes_on(&mut course, &place, failed.failure) {
+                        return call.answer(&view, &place, got, ending);
+                    }
+                    continue;
+                }
+            },
+            Err(Stopped::ForGood(error)) => return Err(error),
+            Err(Stopped::Failed(failed)) => failed,
+        };
+        call.report(&mut place, failed.kind);
+        if !call.goes_on(&mut course, &place, failed.failure) {
+            return Err(failed.error);
+        }
+    }
+}
+
+/// What was tried so far.
+#[derive(Default)]
+struct Course {
+    /// Endpoints of the present stamp.
+    tried: Tried,
+    /// Attempts that count.
+    made: u32,
+    /// May the next attempt use a connection that rested?
+    wanted: Wanted,
+}
+
+/// How an attempt ended without an answer.
+enum Stopped {
+    /// Core may allow another.
+    Failed(Failed),
+    /// Whatever core says: the client is at fault, or there is no room.
+    ForGood(ProxyError),
+}
+
+impl Call<'_> {
+    fn worker(&self) -> &Rc<Worker> {
+        &self.client.worker
+    }
+
+    fn candidates<'v>(
+        &self,
+        view: &'v WorkerView,
+        stamp: &'v Stamp,
+    ) -> impl Iterator<Item = Candidate> + Clone + use<'v, '_> {
+        let worker = &self.client.worker;
+        stamp.endpoints.iter().map(move |endpoint| {
+            let standing = view.standings.endpoints.get(endpoint.index.at()).copied();
+            Candidate {
+                standing: standing.unwrap_or(EndpointStanding::Unknown),
+                weight: endpoint.weight,
+                load: worker.load(view.endpoint(endpoint.index)),
+            }
+        })
+    }
+
+    /// The endpoint for the next attempt at the chosen stamp.
+    fn place<'v>(&self, view: &'v WorkerView, tried: Tried) -> Option<Place<'v>> {
+        let stamp = view.table.stamp(self.choice.stamp);
+        let candidates = self.candidates(view, stamp);
+        let cell_at = |place: usize| {
+            stamp.endpoints.get(place).map(|endpoint| view.endpoint(endpoint.index))
+        };
+        let on_trial = balance::on_trial(candidates.clone(), tried)
+            .and_then(|place| cell_at(place).and_then(EndpointCell::take_trial).map(|t| (place, t)));
+        let (place, trial) = match on_trial {
+            Some((place, trial)) => (place, Some(trial)),
+            None => {
+                let draw = Draw { random: self.worker().random(), turn: self.worker().turn() };
+                (balance::pick(candidates, stamp.balance, tried, draw)?, None)
+            }
+        };
+        let cell = cell_at(place)?;
+        Some(Place { stamp, place, cell, pool: self.worker().pool(cell), trial })
+    }
+
+    fn judge(&self, failure: AttemptFailure, attempts_left: u32) -> Verdict {
+        let body = match &self.body {
+            None => Body::Empty,
+            Some(source) if source.is_untouched() => Body::Untouched,
+            Some(source) if source.is_repeatable() => Body::Kept,
+            Some(_) => Body::Consumed,
+        };
+        let key = if self.head.headers.contains_key(IDEMPOTENCY_KEY) {
+            IdempotencyKey::Present
+        } else {
+            IdempotencyKey::Absent
+        };
+        let request = RequestFacts { method: self.method, key, body };
+        let cell = self.view.stamp(self.choice.stamp);
+        let means = |budget| Means { attempts_left, time_left: Duration::MAX, budget };
+        // The budget is asked last: a repeat that is not allowed anyway costs nothing.
+        match retry::judge(failure, request, means(Funds::Enough)) {
+            Verdict::Repeat(_) if !cell.spend_retry(self.worker().now()) => {
+                retry::judge(failure, request, means(Funds::Spent))
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// Decides whether there is another attempt, and prepares it.
+    fn goes_on(&mut self, course: &mut Course, place: &Place<'_>, failure: AttemptFailure) -> bool {
+        // A connection that closed while it rested says nothing of its endpoint: a fresh one is
+        // tried at once, and that does not count.
+        let stale = matches!(
+            failure,
+            AttemptFailure::ReusedClosedBeforeByte | AttemptFailure::NothingWritten
+        );
+        let free = stale && course.wanted == Wanted::Any;
+        if free {
+            course.made -= 1;
+        }
+        let attempts_left = place.stamp.retry.attempts_max.get().saturating_sub(course.made);
+        let Verdict::Repeat(reason) = self.judge(failure, attempts_left) else { return false };
+        if free {
+            course.wanted = Wanted::Fresh;
+        } else {
+            course.wanted = Wanted::Any;
+            course.tried.add(place.place);
+            if !self.find_next(course) {
+                return false;
+            }
+        }
+        self.count_repeat(reason.as_str());
+        true
+    }
+
+    /// Another endpoint of the same stamp if there is one, else across an edge: by the View of now.
+    fn find_next(&mut self, course: &mut Course) -> bool {
+        let now = self.worker().view();
+        if !Arc::ptr_eq(&now.table, &self.view.table) {
+            // The request stays with the table that it was resolved by, and is not sent anywhere
+            // that the new one might forbid.
+            return false;
+        }
+        self.view = Rc::clone(&now);
+        let standing = now.standings.stamps.get(self.choice.stamp.at());
+        let stays = standing.is_some_and(|standing| standing.operator.takes_requests());
+        if stays && self.place(&now, course.tried).is_some() {
+            return true;
+        }
+        let needs = needs(&self.target, self.method, &now);
+        let standings = &now.standings.stamps;
+        match failover::fall_through(&now.table, standings, needs, self.choice.stamp) {
+            Some(choice) => {
+                self.choice = choice;
+                course.tried = Tried::default();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Tells the fleet what the attempt taught; a trial is the fleet's to free from then on.
+    fn report(&self, place: &mut Place<'_>, kind: Option<FailureKind>) {
+        let Some(kind) = kind else { return };
+        let tenant = self.target.tenant.map(|tenant| u64::from(tenant.0));
+        let trial = place.trial.take().map(Trial::settle).is_some();
+        self.worker().report(AttemptReport {
+            endpoint: place.cell.number,
+            failure: Some((kind, tenant)),
+            trial,
+        });
+    }
+
+    fn report_success(&self, place: &mut Place<'_>) {
+        place.cell.succeeded(self.worker().index);
+        if let Some(trial) = place.trial.take() {
+            trial.settle();
+            let endpoint = place.cell.number;
+            self.worker().report(AttemptReport { endpoint, failure: None, trial: true });
+        }
+    }
+
+    fn count_repeat(&self, reason: &'static str) {
+        let number = self.view.stamp(self.target.home).number;
+        let mut counts = self.worker().counts();
+        *counts.stamp(Some(number)).retries.entry(reason).or_default() += 1;
+    }
+
+    fn count_attempt(&self, place: &Place<'_>, outcome: &'static str) {
+        let number = self.view.stamp(self.choice.stamp).number;
+        self.worker().counts().stamp(Some(number)).attempted(place.cell.number, outcome);
+    }
+
+    /// One attempt at one endpoint.
+    async fn attempt(
+        &mut self,
+        view: &WorkerView,
+        place: &mut Place<'_>,
+        wanted: Wanted,
+        ending: &mut Ending,
+    ) -> Result<Got, Stopped> {
+        let cell = view.stamp(self.choice.stamp);
+        let in_flight = cell
+            .enter(place.stamp.in_flight_max)
+            .ok_or(Stopped::ForGood(ProxyError::StampSaturated))?;
+        let load = place.pool.enter();
+        self.note(view, place, ending);
+        let link = self.take_link(view, place, wanted).await?;
+        let request = self.request(view);
+        let (response, link) = self.send(view, place, link, request).await?;
+        if is_gateway_error(response.status()) {
+            self.count_attempt(place, "bad_status");
+            self.report(place, Some(FailureKind::BadStatus));
+        } else {
+            self.count_attempt(place, "ok");
+            self.report_success(place);
+        }
+        Ok(Got { response, link, load, in_flight })
+    }
+
+    fn note(&self, view: &WorkerView, place: &Place<'_>, ending: &mut Ending) {
+        let Some(record) = &mut ending.record else { return };
+        record.attempts += 1;
+        record.endpoint = Some(place.cell.authority.clone());
+        let stamp = view.stamp(self.choice.stamp);
+        let first_time = record.stamp.as_ref().is_none_or(|before| before.number != stamp.number);
+        if first_time && self.choice.stamp != self.target.home {
+            let why = match self.choice.route {
+                failover::Route::Edge { why, .. } => why.as_str(),
+                _ => "trial",
+            };
+            let home = view.stamp(self.target.home).number;
+            let mut counts = self.worker().counts();
+            let failovers = &mut counts.stamp(Some(home)).failovers;
+            *failovers.entry((stamp.number, why)).or_default() += 1;
+        }
+        record.stamp = Some(Arc::clone(stamp));
+        record.upstream_ended();
+        record.upstream_began = Some(self.worker().now());
+    }
+
+    async fn take_link(
+        &self,
+        view: &WorkerView,
+        place: &Place<'_>,
+        wanted: Wanted,
+    ) -> Result<Link, Stopped> {
+        let worker = self.worker();
+        let timeout = view.live.timeouts.connect;
+        let taken = place.pool.take(wanted, &place.stamp.pool, timeout, worker.clock()).await;
+        let error = match taken {
+            Ok((link, waited)) => {
+                if let Some(waited) = waited {
+                    let number = view.stamp(self.choice.stamp).number;
+                    worker.counts().stamp(Some(number)).pool_wait.observe(waited);
+                }
+                return Ok(link);
+            }
+            Err(TakeError::Saturated) => {
+                self.count_attempt(place, "saturated");
+                return Err(Stopped::ForGood(ProxyError::StampSaturated));
+            }
+            Err(TakeError::Connect(error)) => error,
+        };
+        let outcome = match error {
+            ConnectError::Timeout(_) => "connect_timeout",
+            ConnectError::Unresolved | ConnectError::Socket(_) | ConnectError::Handshake(_) => {
+                "connect_failed"
+            }
+        };
+        self.count_attempt(place, outcome);
+        tracing::debug!(%error, endpoint = %place.cell.authority, "no connection");
+        Err(Stopped::Failed(Failed {
+            failure: AttemptFailure::NotConnected,
+            error: ProxyError::ConnectFailed,
+            kind: Some(FailureKind::Connect),
+        }))
+    }
+
+    /// The request as this attempt's stamp gets it.
+    fn request(&self, view: &WorkerView) -> Request<RequestBody> {
+        let body = self.body.as_ref().map_or(RequestBody::Empty, BodySource::body);
+        let mut request = Request::new(body);
+        *request.method_mut() = self.head.method.clone();
+        *request.uri_mut() = self.head.uri.clone();
+        *request.version_mut() = Version::HTTP_11;
+        let mut fields = self.head.headers.clone();
+        fields.insert(headers::X_STAMP_ID, view.name(self.choice.stamp));
+        if self.choice.stamp != self.target.home {
+            fields.insert(headers::X_STAMP_HOME, view.name(self.target.home));
+        }
+        if let Some(upgrade) = self.head.upgrade.clone() {
+            headers::set_upgrade(&mut fields, upgrade);
+        }
+        *request.headers_mut() = fields;
+        request
+    }
+
+    async fn send(
+        &self,
+        view: &WorkerView,
+        place: &Place<'_>,
+        mut link: Link,
+        request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, Link), Stopped> {
+        let before = (link.bytes.written(), link.bytes.read());
+        let sent = link.sender.try_send_request(request);
+        let Some(sent) = self.in_time(view.live.timeouts.response_headers, sent).await else {
+            self.count_attempt(place, "timeout");
+            return Err(Stopped::Failed(Failed {
+                failure: AttemptFailure::TimedOut,
+                error: ProxyError::UpstreamTimeout,
+                kind: Some(FailureKind::Timeout),
+            }));
+        };
+        let mut error = match sent {
+            Ok(response) => return Ok((response, link)),
+            Err(error) => error,
+        };
+        if let Some(fault) = self.body.as_ref().and_then(|source| source.fault()) {
+            self.count_attempt(place, "client_failed");
+            return Err(Stopped::ForGood(error_of(fault)));
+        }
+        let unsent = error.take_message().is_some() || link.bytes.written() == before.0;
+        let unheard = link.bytes.read() == before.1;
+        tracing::debug!(error = %error.error(), endpoint = %place.cell.authority, "attempt failed");
+        let failure = match (unsent, unheard && link.used > 0) {
+            (true, _) => AttemptFailure::NothingWritten,
+            (false, true) => AttemptFailure::ReusedClosedBeforeByte,
+            (false, false) => AttemptFailure::SentNoHead,
+        };
+        // A connection that was closed while it rested tells nothing about its endpoint.
+        let kind = (failure == AttemptFailure::SentNoHead).then_some(FailureKind::BrokeOff);
+        self.count_attempt(place, if kind.is_some() { "broke_off" } else { "stale" });
+        Err(Stopped::Failed(Failed { failure, error: ProxyError::UpstreamProtocol, kind }))
+    }
+
+    /// Waits for the answer's head; while the client still sends, the stamp is not late.
+    async fn in_time<F: Future>(&self, timeout: Duration, sent: F) -> Option<F::Output> {
+        let mut sent = std::pin::pin!(sent);
+        loop {
+            match tokio::time::timeout(timeout, &mut sent).await {
+                Ok(output) => return Some(output),
+                Err(_elapsed) => {
+                    let sending = self.body.as_ref().is_some_and(|source| !source.is_ended());
+                    if !sending {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Is this an answer that routing.toml declares worth another attempt?
+    fn unwanted_status(&self, place: &Place<'_>, response: &Response<Incoming>) -> Option<Failed> {
+        let status = response.status();
+        let declared = place.stamp.retry.statuses.contains(&status.as_u16());
+        declared.then_some(Failed {
+            failure: AttemptFailure::Status(StatusRule::Declared),
+            error: ProxyError::UpstreamProtocol,
+            kind: None,
+        })
+    }
+
+    fn answer(
+        &mut self,
+        view: &WorkerView,
+        place: &Place<'_>,
+        got: Got,
+        ending: &mut Ending,
+    ) -> Result<Served, ProxyError> {
+        if got.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(got, ending);
+        }
+        let (mut parts, incoming) = got.response.into_parts();
+        headers::strip_answer(&mut parts.headers);
+        let from = FromStamp {
+            incoming,
+            link: Some(got.link),
+            pool: Rc::clone(&place.pool),
+            load: got.load,
+            in_flight: got.in_flight,
+            source: self.body.clone(),
+            idle: view.live.timeouts.response_body_idle,
+            clock: self.worker().clock(),
+            timer: None,
+        };
+        Ok(Served::Answered(Response::from_parts(parts, Box::new(from))))
+    }
+
+    /// 101: only what the client asked for.
+    fn switch(&mut self, got: Got, ending: &mut Ending) -> Result<Served, ProxyError> {
+        let Got { mut response, load, mut in_flight, link: _ } = got;
+        let asked = self.head.upgrade.take().and_then(|_| self.switch.take());
+        let agreed = response.headers().get(http::header::UPGRADE).cloned();
+        let (Some(client), Some(agreed)) = (asked, agreed) else {
+            return Err(ProxyError::UpstreamProtocol);
+        };
+        let Some(mut record) = ending.record.take() else { return Err(ProxyError::Internal) };
+        record.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
+        in_flight.become_tunnel();
+        let stamp = hyper::upgrade::on(&mut response);
+        let (mut parts, _) = response.into_parts();
+        headers::strip_answer(&mut parts.headers);
+        headers::set_upgrade(&mut parts.headers, agreed);
+        let wire = Arc::clone(&self.client.wire);
+        tunnel::run(Tunnel { client, stamp, in_flight, load, record, wire });
+        Ok(Served::Switched(Response::from_parts(parts, ())))
+    }
+}
+
+/// RFC 9110, sections 15.6.3 to 15.6.5: what a stamp says when something behind it fails.
+fn is_gateway_error(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+/// An answer's head, and what is held until its body ends.
+struct Got {
+    response: Response<Incoming>,
+    link: Link,
+    load: Load,
+    in_flight: InFlight,
+}
+
+const fn error_of(fault: BodyFault) -> ProxyError {
+    match fault {
+        BodyFault::TooLarge => ProxyError::BodyTooLarge,
+        BodyFault::TooSlow => ProxyError::RequestTimeout,
+        BodyFault::Broken => ProxyError::BodyBroken,
+    }
+}

@@ -1,0 +1,372 @@
+//! Header hygiene: what a client says on behalf of the gateway is removed, what belongs to one
+//! hop stays on that hop, and the gateway's own word comes last (product contract, section 4).
+
+use std::net::IpAddr;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Request, Version};
+use stamp_core::table::HeaderRules;
+
+use super::error::ProxyError;
+
+/// Serving stamp.
+pub(super) const X_STAMP_ID: HeaderName = HeaderName::from_static("x-stamp-id");
+/// The tenant, where one is known.
+pub(super) const X_STAMP_TENANT: HeaderName = HeaderName::from_static("x-stamp-tenant");
+/// The home stamp, on failover.
+pub(super) const X_STAMP_HOME: HeaderName = HeaderName::from_static("x-stamp-home");
+/// The request's id.
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The longest request id that is taken over from a trusted proxy.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// What the head said about its own connection before that was removed.
+#[derive(Debug, Default)]
+pub(super) struct Hop {
+    /// The protocol to switch to, if the client asked for one.
+    pub(super) upgrade: Option<HeaderValue>,
+    /// The client takes trailers.
+    pub(super) takes_trailers: bool,
+}
+
+/// What a header name means for hygiene.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Passes.
+    EndToEnd,
+    /// Belongs to this connection alone (RFC 9110, section 7.6.1).
+    HopByHop,
+    /// Only the gateway or a trusted proxy may say it.
+    Reserved,
+    /// Only the gateway may say it.
+    Own,
+}
+
+fn kind(name: &str) -> Kind {
+    match name {
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "upgrade" | "http2-settings"
+        | "transfer-encoding" | "proxy-authorization" | "proxy-authenticate" | "expect" => {
+            Kind::HopByHop
+        }
+        "forwarded" | "x-real-ip" | "client-cert" | "client-cert-chain" | "x-original-url"
+        | "x-rewrite-url" | "x-request-id" => Kind::Reserved,
+        _ if name.starts_with("x-stamp-") => Kind::Own,
+        _ if name.starts_with("x-forwarded-") || name.starts_with("x-ssl-") => Kind::Reserved,
+        _ => Kind::EndToEnd,
+    }
+}
+
+/// May `Connection` name this header, and so delete it?
+fn may_be_nominated(name: &str) -> bool {
+    kind(name) == Kind::EndToEnd
+        && !matches!(name, "host" | "content-length" | "via" | "traceparent" | "tracestate")
+}
+
+/// Removes what must not pass from a client to a stamp.
+pub(super) fn strip_request(
+    headers: &mut HeaderMap,
+    rules: &HeaderRules,
+    trusted: bool,
+) -> Result<Hop, ProxyError> {
+    let mut hop = Hop::default();
+    let mut doomed: Vec<HeaderName> = Vec::new();
+    for name in headers.keys() {
+        match kind(name.as_str()) {
+            Kind::EndToEnd => {}
+            Kind::Reserved if trusted => {}
+            Kind::HopByHop | Kind::Reserved | Kind::Own => doomed.push(name.clone()),
+        }
+    }
+    if doomed.contains(&header::CONNECTION) {
+        read_connection(headers, &mut hop, &mut doomed);
+    }
+    if doomed.contains(&header::EXPECT) {
+        check_expectation(headers)?;
+    }
+    if let Some(te) = headers.get(header::TE) {
+        hop.takes_trailers = list(te).any(|coding| coding.eq_ignore_ascii_case("trailers"));
+    }
+    doomed.push(rules.stamp_name.clone());
+    doomed.extend(rules.tenant_name.clone());
+    for name in doomed {
+        headers.remove(name);
+    }
+    Ok(hop)
+}
+
+fn read_connection(headers: &HeaderMap, hop: &mut Hop, doomed: &mut Vec<HeaderName>) {
+    for option in headers.get_all(header::CONNECTION).iter().flat_map(list) {
+        if option.eq_ignore_ascii_case("upgrade") {
+            hop.upgrade = wanted_upgrade(headers);
+        } else if let Ok(name) = HeaderName::from_bytes(option.as_bytes())
+            && may_be_nominated(name.as_str())
+        {
+            doomed.push(name);
+        }
+    }
+}
+
+/// The one protocol asked for. HTTP/2 is never reached this way (RFC 9113, section 3.1).
+fn wanted_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut values = headers.get_all(header::UPGRADE).iter();
+    let wanted = values.next()?;
+    let ambiguous = values.next().is_some() || wanted.as_bytes().contains(&b',');
+    let http2 = wanted.as_bytes().get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"h2c"));
+    (!ambiguous && !http2).then(|| wanted.clone())
+}
+
+/// RFC 9110, section 10.1.1: the only expectation there is.
+fn check_expectation(headers: &HeaderMap) -> Result<(), ProxyError> {
+    let mut values = headers.get_all(header::EXPECT).iter();
+    let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    match (values.next(), values.next()) {
+        (Some(one), None) if known(one) => Ok(()),
+        _ => Err(ProxyError::ExpectationFailed),
+    }
+}
+
+fn list(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    let text = value.to_str().unwrap_or_default();
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// Is the gateway of this name on the request's way already?
+pub(super) fn went_through(headers: &HeaderMap, node: &str) -> bool {
+    headers.get_all(header::VIA).iter().flat_map(list).any(|entry| {
+        entry.split_ascii_whitespace().nth(1).is_some_and(|name| name.eq_ignore_ascii_case(node))
+    })
+}
+
+/// Removes what must not pass from a stamp to a client. Returns whether the protocol switches.
+pub(super) fn strip_answer(headers: &mut HeaderMap) {
+    let mut doomed: Vec<HeaderName> = Vec::new();
+    for name in headers.keys() {
+        match kind(name.as_str()) {
+            Kind::HopByHop | Kind::Own => doomed.push(name.clone()),
+            Kind::EndToEnd | Kind::Reserved => {}
+        }
+    }
+    if doomed.contains(&header::CONNECTION) {
+        let nominated = headers.get_all(header::CONNECTION).iter().flat_map(list);
+        let nominated = nominated.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
+        doomed.extend(nominated.filter(|name| may_be_nominated(name.as_str())).collect::<Vec<_>>());
+    }
+    for name in doomed {
+        headers.remove(name);
+    }
+}
+
+/// Trailers may not say what a head must: framing, routing, authority (RFC 9110, section 6.5.1).
+pub(super) fn filter_trailers(trailers: &mut HeaderMap) {
+    let doomed: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| {
+            kind(name.as_str()) != Kind::EndToEnd
+                || matches!(
+                    name.as_str(),
+                    "host" | "content-length" | "content-encoding" | "content-type" | "trailer"
+                        | "content-range" | "authorization" | "cookie" | "set-cookie" | "via"
+                        | "cache-control" | "max-forwards" | "range" | "traceparent"
+                )
+        })
+        .cloned()
+        .collect();
+    for name in doomed {
+        trailers.remove(name);
+    }
+}
+
+/// What the gateway says of the client's side, the same for all requests with one `Host` on one
+/// connection.
+#[derive(Clone, Debug)]
+pub(super) struct Provenance {
+    /// The peer's address.
+    pub(super) address: HeaderValue,
+    /// The `Host` that `forwarded` was made for.
+    host: HeaderValue,
+    forwarded: HeaderValue,
+}
+
+impl Provenance {
+    pub(super) fn new(address: IpAddr, host: &HeaderValue) -> Self {
+        let shown = HeaderValue::try_from(address.to_string());
+        let node = match address {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("\"[{address}]\""),
+        };
+        let host_text = host.to_str().unwrap_or_default();
+        let forwarded = HeaderValue::try_from(format!("for={node};host=\"{host_text}\";proto=http"));
+        let unknown = || HeaderValue::from_static("unknown");
+        Self {
+            address: shown.unwrap_or_else(|_| unknown()),
+            host: host.clone(),
+            forwarded: forwarded.unwrap_or_else(|_| unknown()),
+        }
+    }
+
+    pub(super) fn is_for(&self, host: &HeaderValue) -> bool {
+        self.host == host
+    }
+}
+
+/// Sets `Forwarded` and `X-Forwarded-*`; what a trusted proxy said before stays in front.
+pub(super) fn set_provenance(headers: &mut HeaderMap, provenance: &Provenance, trusted: bool) {
+    if !trusted {
+        headers.insert(header::FORWARDED, provenance.forwarded.clone());
+        headers.insert(X_FORWARDED_FOR, provenance.address.clone());
+        headers.insert(X_FORWARDED_HOST, provenance.host.clone());
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        return;
+    }
+    append_to_list(headers, header::FORWARDED, &provenance.forwarded);
+    append_to_list(headers, X_FORWARDED_FOR, &provenance.address);
+    headers.entry(X_FORWARDED_HOST).or_insert_with(|| provenance.host.clone());
+    headers.entry(X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static("http"));
+}
+
+/// Adds to a list field, joining what stood in several lines before.
+pub(super) fn append_to_list(headers: &mut HeaderMap, name: HeaderName, last: &HeaderValue) {
+    if !headers.contains_key(&name) {
+        headers.insert(name, last.clone());
+        return;
+    }
+    let mut joined: Vec<u8> = Vec::new();
+    for value in headers.get_all(&name).iter().chain([last]) {
+        if !joined.is_empty() {
+            joined.extend_from_slice(b", ");
+        }
+        joined.extend_from_slice(value.as_bytes());
+    }
+    headers.insert(name, HeaderValue::from_bytes(&joined).unwrap_or_else(|_| last.clone()));
+}
+
+/// The client's address: the peer, or the first address from the right of `X-Forwarded-For` that
+/// is no trusted proxy.
+pub(super) fn client_address(
+    headers: &HeaderMap,
+    peer: IpAddr,
+    is_trusted: impl Fn(IpAddr) -> bool,
+) -> IpAddr {
+    if !is_trusted(peer) {
+        return peer;
+    }
+    let mut nearest = peer;
+    let fields: Vec<&HeaderValue> = headers.get_all(X_FORWARDED_FOR).iter().collect();
+    for item in fields.into_iter().rev().flat_map(|field| list(field).collect::<Vec<_>>().into_iter().rev()) {
+        let Ok(address) = item.parse() else { break };
+        nearest = address;
+        if !is_trusted(address) {
+            break;
+        }
+    }
+    nearest
+}
+
+/// The request's id: a trusted proxy's, else a new UUID of version 7 (RFC 9562, section 5.7).
+pub(super) fn set_request_id(
+    headers: &mut HeaderMap,
+    wall_ms: u64,
+    random: &mut fastrand::Rng,
+) -> HeaderValue {
+    if let Some(given) = single(headers, &X_REQUEST_ID)
+        && is_request_id(given.as_bytes())
+    {
+        return given.clone();
+    }
+    let id = request_id(wall_ms, random);
+    headers.insert(X_REQUEST_ID, id.clone());
+    id
+}
+
+fn is_request_id(bytes: &[u8]) -> bool {
+    (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len())
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
+}
+
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    values.next().is_none().then_some(first)
+}
+
+fn request_id(wall_ms: u64, random: &mut fastrand::Rng) -> HeaderValue {
+    let high = (wall_ms << 16) | 0x7000 | u64::from(random.u16(..0x1000));
+    let low = (random.u64(..) >> 2) | (0b10 << 62);
+    let mut text = [b'-'; 36];
+    let digits = hex(high).into_iter().chain(hex(low));
+    let places = text.iter_mut().enumerate().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23));
+    for ((_, place), digit) in places.zip(digits) {
+        *place = digit;
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+fn hex(number: u64) -> [u8; 16] {
+    let mut digits = [0; 16];
+    for (place, shift) in digits.iter_mut().zip((0..16).rev()) {
+        let nibble = (number >> (shift * 4)) & 0xf;
+        *place = b"0123456789abcdef".get(nibble as usize).copied().unwrap_or(b'0');
+    }
+    digits
+}
+
+/// W3C Trace Context: a good `traceparent` passes with its `tracestate`; else a new trace begins.
+pub(super) fn set_trace(headers: &mut HeaderMap, random: &mut fastrand::Rng) {
+    let good = single(headers, &TRACEPARENT).is_some_and(|value| is_traceparent(value.as_bytes()));
+    if good {
+        return;
+    }
+    headers.remove(TRACESTATE);
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    let trace = hex(random.u64(..)).into_iter().chain(hex(random.u64(1..)));
+    let parent = hex(random.u64(1..));
+    let places = text.iter_mut().enumerate();
+    let places = places.filter(|(at, _)| (3..35).contains(at) || (36..52).contains(at));
+    for ((_, place), digit) in places.zip(trace.chain(parent)) {
+        *place = digit;
+    }
+    if let Ok(value) = HeaderValue::from_bytes(&text) {
+        headers.insert(TRACEPARENT, value);
+    }
+}
+
+fn is_traceparent(bytes: &[u8]) -> bool {
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    let mut parts = text.split('-');
+    let lower_hex = |part: &str| {
+        part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    };
+    let mut part = |length: usize| {
+        parts.next().filter(|part| part.len() == length && lower_hex(part)).map(str::to_owned)
+    };
+    let (Some(version), Some(trace), Some(parent), Some(_flags)) =
+        (part(2), part(32), part(16), part(2))
+    else {
+        return false;
+    };
+    let zero = |id: &str| id.bytes().all(|byte| byte == b'0');
+    let ends = parts.next().is_none() || version != "00";
+    version != "ff" && !zero(&trace) && !zero(&parent) && ends
+}
+
+/// The framing of the request to the stamp, set from scratch (RFC 9112, section 6).
+pub(super) fn set_framing(request: &mut Request<()>, chunked: bool) {
+    *request.version_mut() = Version::HTTP_11;
+    if chunked {
+        let headers = request.headers_mut();
+        headers.remove(header::CONTENT_LENGTH);
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
+/// Puts the wish to switch protocols back in.
+pub(super) fn set_upgrade(headers: &mut HeaderMap, upgrade: HeaderValue) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, upgrade);
+}

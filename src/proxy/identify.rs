@@ -1,0 +1,66 @@
+//! A request -> whom it is for: every configured source is read, core judges.
+
+use std::rc::Rc;
+
+use http::Request;
+use hyper::body::Incoming;
+use stamp_core::claims::{Claims, Verified};
+use stamp_core::identify::{self, Head, Peer};
+use stamp_core::resolve::{Target, resolve};
+
+use super::error::ProxyError;
+use super::worker::{Worker, WorkerView};
+use crate::auth;
+
+/// Reads the clues of a request and resolves them.
+pub(super) fn target(
+    worker: &Worker,
+    view: &WorkerView,
+    request: &Request<Incoming>,
+    trusted: bool,
+) -> Result<Target, ProxyError> {
+    let verified = token(worker, view, request)?;
+    let head = Head {
+        version: request.version(),
+        authority: request.uri().authority().map(http::uri::Authority::as_str),
+        headers: request.headers(),
+    };
+    let peer = if trusted { Peer::Trusted } else { Peer::Untrusted };
+    let clues = identify::clues(&head, &view.table, peer, verified.as_deref())
+        .inspect_err(|error| count(worker, error.from().as_str(), error.code()))?;
+    let target = resolve(&view.table, &clues).inspect_err(|error| {
+        let source = clues.iter().next().map_or("none", |clue| clue.source.as_str());
+        count(worker, source, error.code());
+    })?;
+    count(worker, target.source.as_str(), "ok");
+    if let Some(conflict) = &target.conflict {
+        count(worker, conflict.weaker.as_str(), "conflict_overruled");
+        tracing::warn!(%conflict, "clues disagree; the stronger one was followed");
+    }
+    Ok(target)
+}
+
+fn count(worker: &Worker, source: &'static str, result: &'static str) {
+    *worker.counts().resolutions.entry((source, result)).or_default() += 1;
+}
+
+/// The verified claims of the bearer token, if there is a token that is ours to judge.
+fn token(
+    worker: &Worker,
+    view: &WorkerView,
+    request: &Request<Incoming>,
+) -> Result<Option<Rc<Verified<Claims>>>, ProxyError> {
+    let rules = &view.table.identity.jwt;
+    if rules.is_empty() {
+        return Ok(None);
+    }
+    let Some(token) = auth::bearer(request.headers())? else { return Ok(None) };
+    let now = worker.clock().unix();
+    let checked = worker.tokens.borrow_mut().verify(token, &view.keys, rules, now);
+    let (issuer, result) = match &checked {
+        Ok(claims) => (claims.issuer.clone(), "ok"),
+        Err(error) => ("".into(), error.as_str()),
+    };
+    *worker.counts().tokens.entry((issuer, result)).or_default() += 1;
+    Ok(Some(checked?))
+}

@@ -1,0 +1,249 @@
+//! The life of one request. Read `handle` first: it is the list of the stages.
+//!
+//! identify -> resolve -> admit -> choose -> forward -> respond -> record. Decisions are core's;
+//! this module asks and carries out. It knows nothing of listeners, files or the admin plane.
+
+mod answer;
+mod error;
+mod forward;
+mod headers;
+mod identify;
+mod record;
+pub(crate) mod respond;
+mod tunnel;
+pub(crate) mod wire;
+pub mod worker;
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::header::{self, HeaderValue};
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use stamp_core::retry::MethodClass;
+
+pub use answer::Answer;
+pub(crate) use error::ProxyError;
+
+use answer::{Ending, FromStamp};
+use forward::Call;
+use headers::Provenance;
+use record::Record;
+use respond::Speaker;
+use wire::WireState;
+use worker::{Worker, WorkerView};
+
+use crate::outbound::body::{BodyLimits, BodySource};
+
+/// One client connection, as its requests see it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) wire: Arc<WireState>,
+    pub(crate) address: IpAddr,
+    pub(crate) listener: u16,
+    provenance: RefCell<Option<Provenance>>,
+}
+
+/// What came of a request.
+pub(super) enum Served {
+    /// A stamp answers.
+    Answered(Response<Box<FromStamp>>),
+    /// The connection is the tunnel's from here on, and so is the record.
+    Switched(Response<()>),
+}
+
+impl Client {
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        wire: Arc<WireState>,
+        address: IpAddr,
+        listener: u16,
+    ) -> Self {
+        Self { worker, wire, address, listener, provenance: RefCell::default() }
+    }
+
+    /// Serves one request. Whatever happens, there is an answer, and it is recorded once.
+    pub(crate) async fn serve(&self, request: Request<Incoming>) -> Response<Answer> {
+        let record = Record::begin(&self.worker, self.listener, self.address);
+        let mut ending = Ending { record: Some(record), wire: Arc::clone(&self.wire) };
+        let served = catch_panic(handle(self, request, &mut ending)).await;
+        let served = served.unwrap_or_else(|_panic| {
+            self.worker.counts().panics += 1;
+            tracing::error!("a request panicked: it was answered with 500");
+            Err(ProxyError::Internal)
+        });
+        match served {
+            Ok(Served::Answered(response)) => {
+                ending.status(response.status().as_u16());
+                response.map(|from| Answer::from_stamp(from, ending))
+            }
+            Ok(Served::Switched(response)) => {
+                response.map(|()| Answer::local(bytes::Bytes::new(), ending))
+            }
+            Err(error) => self.refuse(&error, ending),
+        }
+    }
+
+    fn refuse(&self, error: &ProxyError, mut ending: Ending) -> Response<Answer> {
+        let request_id = ending.record.as_ref().and_then(|record| record.request_id.clone());
+        let speaker =
+            Speaker { node: self.worker.state().node(), request_id: request_id.as_ref() };
+        let response = respond::response(error, speaker);
+        ending.status(response.status().as_u16());
+        if let Some(record) = &mut ending.record {
+            record.code = Some(respond::told_of(error).code);
+        }
+        tracing::debug!(%error, status = response.status().as_u16(), "request refused");
+        response.map(|body| Answer::local(body, ending))
+    }
+
+    fn provenance(&self, address: IpAddr, host: &HeaderValue) -> Provenance {
+        let mut known = self.provenance.borrow_mut();
+        match &*known {
+            Some(provenance) if address == self.address && provenance.is_for(host) => {
+                provenance.clone()
+            }
+            _ => known.insert(Provenance::new(address, host)).clone(),
+        }
+    }
+}
+
+/// The stages, in their order.
+async fn handle(
+    client: &Client,
+    mut request: Request<Incoming>,
+    ending: &mut Ending,
+) -> Result<Served, ProxyError> {
+    let worker = &client.worker;
+    let Some(record) = &mut ending.record else { return Err(ProxyError::Internal) };
+    let view = worker.view();
+    let live = &view.live;
+    record.take_request(&request, view.generation);
+    let trusted = live.trust.is_trusted(client.address);
+
+    let _admitted =
+        worker.enter(live.limits.in_flight_requests).ok_or(ProxyError::Overloaded)?;
+    let target = identify::target(worker, &view, &request, trusted)?;
+    record.take_target(&view, &target);
+    let method = MethodClass::of(request.method());
+    let choice = forward::choose(&view, &target, method)?;
+
+    let limit = live.limits.request_body_bytes;
+    if limit > 0 && request.body().size_hint().lower() > limit {
+        return Err(ProxyError::BodyTooLarge);
+    }
+    let switch = request.headers().contains_key(header::UPGRADE);
+    let switch = switch.then(|| hyper::upgrade::on(&mut request));
+    let (mut head, body) = prepare(client, &view, request, trusted, record)?;
+    if let Some(tenant) = &record.tenant
+        && let Ok(tenant) = HeaderValue::from_str(tenant)
+    {
+        head.headers.insert(headers::X_STAMP_TENANT, tenant);
+    }
+    let call = Call { client, target, method, head, body, switch, choice, view };
+    forward::forward(call, ending).await
+}
+
+/// A request without what must not pass, with what the gateway says of it, but for the stamp.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) method: http::Method,
+    pub(super) uri: http::Uri,
+    pub(super) headers: http::HeaderMap,
+    /// The protocol that the client wants to switch to.
+    pub(super) upgrade: Option<HeaderValue>,
+}
+
+fn prepare(
+    client: &Client,
+    view: &WorkerView,
+    request: Request<Incoming>,
+    trusted: bool,
+    record: &mut Record,
+) -> Result<(Head, Option<Rc<BodySource>>), ProxyError> {
+    let worker = &client.worker;
+    let (parts, body) = request.into_parts();
+    let mut headers = parts.headers;
+    if headers::went_through(&headers, worker.state().node()) {
+        return Err(ProxyError::Loop);
+    }
+    if let Some(authority) = parts.uri.authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        headers.insert(header::HOST, host);
+    }
+    let address =
+        headers::client_address(&headers, client.address, |ip| view.live.trust.is_trusted(ip));
+    record.client = address;
+    let hop = headers::strip_request(&mut headers, &view.table.identity.header, trusted)?;
+    if let Some(host) = headers.get(header::HOST).cloned() {
+        // The chain names the peer that spoke to us; the log names the client behind it.
+        let provenance = client.provenance(client.address, &host);
+        headers::set_provenance(&mut headers, &provenance, trusted);
+    }
+    headers::append_to_list(&mut headers, header::VIA, worker.via(parts.version));
+    let wall_ms = u64::try_from(worker.clock().wall().as_millis()).unwrap_or(u64::MAX);
+    let id = headers::set_request_id(&mut headers, wall_ms, &mut worker.dice());
+    record.request_id = Some(id);
+    headers::set_trace(&mut headers, &mut worker.dice());
+    if hop.takes_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    let body = body_source(view, &mut headers, body, worker);
+    let uri = origin_form(parts.uri)?;
+    Ok((Head { method: parts.method, uri, headers, upgrade: hop.upgrade }, body))
+}
+
+/// The body, if there is one, and the framing fields that go with it, set from scratch.
+fn body_source(
+    view: &WorkerView,
+    headers: &mut http::HeaderMap,
+    body: Incoming,
+    worker: &Worker,
+) -> Option<Rc<BodySource>> {
+    if body.is_end_stream() {
+        return None;
+    }
+    if body.size_hint().exact().is_none() {
+        headers.remove(header::CONTENT_LENGTH);
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    let live = &view.live;
+    let limits = BodyLimits {
+        bytes_max: live.limits.request_body_bytes,
+        idle: live.timeouts.request_body_idle,
+        bytes_per_second_min: live.limits.min_bytes_per_second,
+        replay_bytes: 64 * 1024,
+    };
+    Some(BodySource::new(body, limits, worker.clock(), headers::filter_trailers))
+}
+
+/// RFC 9112, section 3.2.1: to an origin goes the path and the query, as they came.
+fn origin_form(uri: http::Uri) -> Result<http::Uri, ProxyError> {
+    if uri.scheme().is_none() {
+        return Ok(uri);
+    }
+    let mut parts = http::uri::Parts::default();
+    parts.path_and_query = uri.into_parts().path_and_query;
+    http::Uri::from_parts(parts).map_err(|_impossible| ProxyError::Internal)
+}
+
+/// Turns a panic of the future into an error: one request suffers, not the process.
+async fn catch_panic<F: Future>(future: F) -> std::thread::Result<F::Output> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|context| {
+        let polled = AssertUnwindSafe(|| future.as_mut().poll(context));
+        match catch_unwind(polled) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    })
+    .await
+}

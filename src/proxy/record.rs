@@ -1,0 +1,147 @@
+//! What is told of one request, once, when it is over: metrics, access log, events.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method};
+use stamp_core::resolve::Target;
+use stamp_core::time::Moment;
+
+use super::worker::Worker;
+use crate::state::{StampCell, View};
+use crate::telemetry::access_log::Entry;
+use crate::telemetry::worker::{RequestLabels, method_label};
+
+/// Everything that is known of one request.
+#[derive(Debug)]
+pub(crate) struct Record {
+    worker: Rc<Worker>,
+    pub(super) began: Moment,
+    pub(super) listener: u16,
+    pub(super) method: Method,
+    pub(super) path: Box<str>,
+    pub(super) host: Option<HeaderValue>,
+    pub(super) client: std::net::IpAddr,
+    pub(super) request_id: Option<HeaderValue>,
+    pub(super) tenant: Option<Box<str>>,
+    pub(super) source: Option<&'static str>,
+    pub(super) generation: u64,
+    /// The stamp that the request belongs to.
+    pub(super) home: Option<Arc<StampCell>>,
+    /// The stamp that it was sent to last.
+    pub(super) stamp: Option<Arc<StampCell>>,
+    pub(super) endpoint: Option<Box<str>>,
+    pub(super) attempts: u32,
+    /// From the first byte to a stamp to the last byte from it.
+    pub(super) upstream: Duration,
+    pub(super) upstream_began: Option<Moment>,
+    pub(super) status: u16,
+    pub(super) code: Option<&'static str>,
+    pub(super) sent_bytes: u64,
+    pub(super) why_broken: Option<&'static str>,
+}
+
+/// nginx's number for a client that went away before its answer: it stands in logs and metrics
+/// only, never on the wire.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+impl Record {
+    pub(super) fn begin(worker: &Rc<Worker>, listener: u16, client: std::net::IpAddr) -> Box<Self> {
+        Box::new(Self {
+            worker: Rc::clone(worker),
+            began: worker.clock().now(),
+            listener,
+            method: Method::GET,
+            path: Box::default(),
+            host: None,
+            client,
+            request_id: None,
+            tenant: None,
+            source: None,
+            generation: 0,
+            home: None,
+            stamp: None,
+            endpoint: None,
+            attempts: 0,
+            upstream: Duration::ZERO,
+            upstream_began: None,
+            status: CLIENT_CLOSED_REQUEST,
+            code: None,
+            sent_bytes: 0,
+            why_broken: None,
+        })
+    }
+
+    pub(super) fn take_request<B>(&mut self, request: &http::Request<B>, generation: u64) {
+        self.method = request.method().clone();
+        self.path = request.uri().path().into();
+        self.host = request.headers().get(http::header::HOST).cloned();
+        self.generation = generation;
+    }
+
+    pub(super) fn take_target(&mut self, view: &View, target: &Target) {
+        self.source = Some(target.source.as_str());
+        self.home = Some(Arc::clone(view.stamp(target.home)));
+        self.tenant = target.tenant.map(|tenant| view.table.directory.name(tenant).into());
+    }
+
+    /// The stamp's part of the time is over.
+    pub(super) fn upstream_ended(&mut self) {
+        if let Some(began) = self.upstream_began.take() {
+            self.upstream += self.worker.clock().now().since(began);
+        }
+    }
+
+    fn count(&self, took: Duration) {
+        let mut counts = self.worker.counts();
+        counts.overhead.observe(took.saturating_sub(self.upstream));
+        let stamp = self.stamp.as_ref().or(self.home.as_ref());
+        let counts = counts.stamp(stamp.map(|cell| cell.number));
+        let method = method_label(&self.method);
+        counts.answered(RequestLabels { listener: self.listener, method, code: self.status });
+        counts.duration.observe(took);
+        if let Some(code) = self.code {
+            *counts.errors.entry(code).or_default() += 1;
+        }
+    }
+
+    fn log(&self, took: Duration) {
+        let failover = match (&self.home, &self.stamp) {
+            (Some(home), Some(stamp)) => home.number != stamp.number,
+            _ => false,
+        };
+        let Some(log) = self.worker.access_log(self.status, failover) else { return };
+        log.write(&Entry {
+            wall: self.worker.clock().wall(),
+            method: self.method.as_str(),
+            path: &self.path,
+            host: self.host.as_ref().and_then(|host| host.to_str().ok()),
+            client: self.client,
+            listener: self.worker.listener_name(self.listener),
+            status: self.status,
+            sent_bytes: self.sent_bytes,
+            request_id: self.request_id.as_ref().and_then(|id| id.to_str().ok()),
+            tenant: self.tenant.as_deref(),
+            stamp: self.stamp.as_ref().map(|cell| cell.id.as_str()),
+            home: self.home.as_ref().map(|cell| cell.id.as_str()),
+            endpoint: self.endpoint.as_deref(),
+            source: self.source,
+            generation: self.generation,
+            failover,
+            attempts: self.attempts,
+            code: self.code.or(self.why_broken),
+            duration: took,
+            upstream: self.upstream,
+        });
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.upstream_ended();
+        let took = self.worker.clock().now().since(self.began);
+        self.count(took);
+        self.log(took);
+    }
+}

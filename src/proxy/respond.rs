@@ -1,0 +1,299 @@
+//! Errors -> responses: the only place that knows the status codes of the data plane. What the
+//! client reads is constant; what happened stands in the log.
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use stamp_core::failover::Refusal;
+use stamp_core::framing::FramingError;
+
+use super::error::ProxyError;
+
+/// RFC 9209.
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// What a client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) status: StatusCode,
+    /// The stable code of the product contract.
+    pub(crate) code: &'static str,
+    /// For people.
+    pub(crate) detail: &'static str,
+    /// Seconds, for 429 and 503.
+    pub(crate) retry_after: Option<u32>,
+    /// The error type of RFC 9209, section 2.3, where the stamp had a part in it.
+    pub(crate) proxy_error: Option<&'static str>,
+}
+
+const fn told(status: StatusCode, code: &'static str, detail: &'static str) -> Told {
+    Told { status, code, detail, retry_after: None, proxy_error: None }
+}
+
+const fn unavailable(code: &'static str, detail: &'static str, error: &'static str) -> Told {
+    Told {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        code,
+        detail,
+        retry_after: Some(1),
+        proxy_error: Some(error),
+    }
+}
+
+const fn upstream(
+    status: StatusCode,
+    code: &'static str,
+    detail: &'static str,
+    error: &'static str,
+) -> Told {
+    Told { status, code, detail, retry_after: None, proxy_error: Some(error) }
+}
+
+/// The one table of errors and answers.
+pub(crate) fn told_of(error: &ProxyError) -> Told {
+    match error {
+        ProxyError::Malformed(error) => told_of_framing(*error),
+        ProxyError::ExpectationFailed => told(
+            StatusCode::EXPECTATION_FAILED,
+            "expectation_failed",
+            "The only expectation known is 100-continue.",
+        ),
+        ProxyError::Identify(error) => told_of_identity(error.code()),
+        ProxyError::InvalidToken(_) => told_of_identity("invalid_token"),
+        ProxyError::Resolve(error) => {
+            let told = told_of_identity(error.code());
+            let verified = error.is_conflict_with_verified();
+            Told { status: if verified { StatusCode::FORBIDDEN } else { told.status }, ..told }
+        }
+        ProxyError::Refused(refusal) => told_of_refusal(refusal),
+        ProxyError::Overloaded => {
+            unavailable("overloaded", "Too many requests are in flight.", "proxy_internal_response")
+        }
+        ProxyError::StampSaturated => unavailable(
+            "stamp_saturated",
+            "The stamp of this request has its fill.",
+            "connection_limit_reached",
+        ),
+        ProxyError::NoEndpoint => unavailable(
+            "stamp_unavailable",
+            "The stamp of this request is not available.",
+            "destination_unavailable",
+        ),
+        ProxyError::ConnectFailed => upstream(
+            StatusCode::BAD_GATEWAY,
+            "connect_failed",
+            "The stamp could not be reached.",
+            "destination_unavailable",
+        ),
+        ProxyError::UpstreamProtocol => upstream(
+            StatusCode::BAD_GATEWAY,
+            "upstream_protocol_error",
+            "The stamp broke off or broke the protocol.",
+            "http_protocol_error",
+        ),
+        ProxyError::Loop => upstream(
+            StatusCode::BAD_GATEWAY,
+            "proxy_loop",
+            "The request came by this gateway before.",
+            "proxy_loop_detected",
+        ),
+        ProxyError::UpstreamTimeout => upstream(
+            StatusCode::GATEWAY_TIMEOUT,
+            "upstream_timeout",
+            "The stamp did not answer in time.",
+            "http_response_timeout",
+        ),
+        ProxyError::RequestTimeout => told(
+            StatusCode::REQUEST_TIMEOUT,
+            "request_timeout",
+            "The request did not come in time.",
+        ),
+        ProxyError::BodyTooLarge => told(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            "The request body is too large.",
+        ),
+        ProxyError::BodyBroken => told(
+            StatusCode::BAD_REQUEST,
+            "malformed_request",
+            "The request body broke off or was malformed.",
+        ),
+        ProxyError::Internal => told(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal_error",
+            "The gateway failed on this request.",
+        ),
+    }
+}
+
+fn told_of_framing(error: FramingError) -> Told {
+    match error {
+        FramingError::Malformed(_) => told(
+            StatusCode::BAD_REQUEST,
+            "malformed_request",
+            "The request is not well-formed HTTP/1.1.",
+        ),
+        FramingError::HeadTooLarge => told(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "headers_too_large",
+            "The request head is too large.",
+        ),
+        FramingError::UriTooLong => {
+            told(StatusCode::URI_TOO_LONG, "uri_too_long", "The request target is too long.")
+        }
+    }
+}
+
+/// The codes that core gives its identity errors.
+fn told_of_identity(code: &'static str) -> Told {
+    let (status, detail) = match code {
+        "missing_identifier" => (StatusCode::BAD_REQUEST, "Missing stamp identifier."),
+        "malformed_identifier" => {
+            (StatusCode::BAD_REQUEST, "An identifier is malformed or given more than once.")
+        }
+        "identity_conflict" => (StatusCode::BAD_REQUEST, "The identifiers contradict each other."),
+        "invalid_token" => (StatusCode::UNAUTHORIZED, "The bearer token is not valid."),
+        "verified_identity_required" => {
+            (StatusCode::UNAUTHORIZED, "A verified identity is required here.")
+        }
+        "tenant_suspended" => (StatusCode::FORBIDDEN, "The tenant is suspended."),
+        "unknown_tenant" => (StatusCode::NOT_FOUND, "The tenant is not known."),
+        "unknown_stamp" => (StatusCode::NOT_FOUND, "The stamp is not known."),
+        "tenant_offboarded" => (StatusCode::GONE, "The tenant was offboarded."),
+        "misdirected_request" => {
+            (StatusCode::MISDIRECTED_REQUEST, "This host is not served here.")
+        }
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "The gateway failed on this request."),
+    };
+    told(status, code, detail)
+}
+
+fn told_of_refusal(refusal: &Refusal) -> Told {
+    match refusal {
+        Refusal::StampUnavailable { .. } => unavailable(
+            "stamp_unavailable",
+            "The stamp of this request is not available.",
+            "destination_unavailable",
+        ),
+        Refusal::StampDraining { .. } => unavailable(
+            "stamp_draining",
+            "The stamp of this request is being taken out of service.",
+            "destination_unavailable",
+        ),
+        Refusal::ResidencyFenced { .. } => unavailable(
+            "residency_fenced",
+            "No stamp within the tenant's residency is available.",
+            "destination_unavailable",
+        ),
+        Refusal::ReadOnlyFailover { .. } => unavailable(
+            "read_only_failover",
+            "Only reading is possible until the home stamp is back.",
+            "destination_unavailable",
+        ),
+    }
+}
+
+/// What a gateway-made answer says besides the error.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Speaker<'a> {
+    /// `node.id`
+    pub(crate) node: &'a str,
+    /// The request's id, once it has one.
+    pub(crate) request_id: Option<&'a HeaderValue>,
+}
+
+/// The answer to a request that was not served (RFC 9457).
+pub(crate) fn response(error: &ProxyError, speaker: Speaker<'_>) -> Response<Bytes> {
+    let told = told_of(error);
+    let mut response = Response::new(body(&told));
+    *response.status_mut() = told.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(seconds) = told.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(error) = told.proxy_error
+        && let Ok(status) = HeaderValue::try_from(format!("{}; error={error}", speaker.node))
+    {
+        headers.insert(PROXY_STATUS, status);
+    }
+    if told.status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, challenge(told.code));
+    }
+    if let Some(id) = speaker.request_id {
+        headers.insert(super::headers::X_REQUEST_ID, id.clone());
+    }
+    response
+}
+
+/// RFC 6750, section 3: no error where no token was sent.
+fn challenge(code: &str) -> HeaderValue {
+    HeaderValue::from_static(if code == "invalid_token" {
+        "Bearer error=\"invalid_token\""
+    } else {
+        "Bearer"
+    })
+}
+
+fn body(told: &Told) -> Bytes {
+    let title = told.status.canonical_reason().unwrap_or("Error");
+    Bytes::from(format!(
+        "{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{},\"code\":\"{}\",\
+         \"detail\":\"{}\"}}\n",
+        told.status.as_u16(),
+        told.code,
+        told.detail
+    ))
+}
+
+/// The same as bytes, for a connection that hyper has no part in any more.
+pub(crate) fn raw_response(error: &ProxyError, node: &str) -> Vec<u8> {
+    let response = response(error, Speaker { node, request_id: None });
+    let (parts, body) = response.into_parts();
+    let reason = parts.status.canonical_reason().unwrap_or_default();
+    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", parts.status.as_u16()).into_bytes();
+    for (name, value) in &parts.headers {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
+    bytes.extend_from_slice(b"connection: close\r\n\r\n");
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_503_says_when_to_come_back() {
+        for error in [ProxyError::Overloaded, ProxyError::StampSaturated, ProxyError::NoEndpoint] {
+            let response = response(&error, Speaker { node: "gw", request_id: None });
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert!(response.headers().contains_key(header::RETRY_AFTER), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_json_with_the_stable_code() {
+        let response = response(&ProxyError::Loop, Speaker { node: "gw", request_id: None });
+        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(body["code"], "proxy_loop");
+        assert_eq!(body["status"], 502);
+        assert_eq!(response.headers()["proxy-status"], "gw; error=proxy_loop_detected");
+    }
+
+    #[test]
+    fn a_raw_answer_is_framed_and_closes() {
+        let raw = raw_response(&ProxyError::RequestTimeout, "gw");
+        let text = String::from_utf8(raw).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 408 Request Timeout\r\n"));
+        assert!(head.contains(&format!("content-length: {}", body.len())));
+        assert!(head.ends_with("connection: close"));
+    }
+}

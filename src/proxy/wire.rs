@@ -1,0 +1,418 @@
+//! The bytes of one client connection on their way to hyper: only whole, strictly read heads and
+//! well-framed bodies pass (`stamp_core::framing`), one request at a time. What is refused never
+//! reaches hyper; `listen::connection` then answers for it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, BytesMut};
+use stamp_core::framing::{self, BodyFraming, Chunks, FramingError, HeadLimits};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// How much is read from the socket at a time while no large body passes.
+const READ_BYTES: usize = 8 * 1024;
+
+/// Where a connection stands, as the timers see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Accepted; no byte yet.
+    Fresh,
+    /// Between two requests.
+    Idle,
+    /// Part of a head is there.
+    Head,
+    /// A head was handed on; its body may still come.
+    Request,
+    /// Switched to another protocol: bytes pass unread.
+    Tunnel,
+}
+
+/// What the connection's other parts know of the wire. One worker uses it; it is atomic only
+/// because hyper asks that a socket that can switch protocols may move between threads.
+#[derive(Debug, Default)]
+pub(crate) struct WireState {
+    phase: AtomicU8,
+    read_total: AtomicU64,
+    written_total: AtomicU64,
+    answered: AtomicBool,
+    write_blocked: AtomicBool,
+    refused: Mutex<Option<FramingError>>,
+    reader: Mutex<Option<Waker>>,
+}
+
+impl WireState {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Relaxed) {
+            0 => Phase::Fresh,
+            1 => Phase::Idle,
+            2 => Phase::Head,
+            3 => Phase::Request,
+            _ => Phase::Tunnel,
+        }
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Relaxed);
+    }
+
+    /// Bytes read from the client so far.
+    pub(crate) fn read_total(&self) -> u64 {
+        self.read_total.load(Relaxed)
+    }
+
+    /// Bytes taken by the client's socket so far.
+    pub(crate) fn written_total(&self) -> u64 {
+        self.written_total.load(Relaxed)
+    }
+
+    /// Is there something to send that the client does not take?
+    pub(crate) fn is_write_blocked(&self) -> bool {
+        self.write_blocked.load(Relaxed)
+    }
+
+    /// Why the head, or the body of the request under way, was refused, if it was.
+    pub(crate) fn refused(&self) -> Option<FramingError> {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refuse(&self, error: FramingError) -> io::Error {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        io::ErrorKind::InvalidData.into()
+    }
+
+    fn count_read(&self, read: usize) {
+        self.read_total.store(self.read_total() + read as u64, Relaxed);
+    }
+
+    fn count_written(&self, written: &Poll<io::Result<usize>>) {
+        self.write_blocked.store(written.is_pending(), Relaxed);
+        if let Poll::Ready(Ok(written)) = written {
+            self.written_total.store(self.written_total() + *written as u64, Relaxed);
+        }
+    }
+
+    /// The answer to the request under way is written or given up: the next head may pass.
+    pub(crate) fn answer_ended(&self) {
+        if self.phase() == Phase::Tunnel {
+            return;
+        }
+        self.answered.store(true, Relaxed);
+        self.wake_reader();
+    }
+
+    /// From now on bytes pass unread (101 Switching Protocols).
+    pub(crate) fn tunnel(&self) {
+        self.set_phase(Phase::Tunnel);
+        self.wake_reader();
+    }
+
+    fn keep_reader(&self, waker: &Waker) {
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *reader {
+            Some(known) => known.clone_from(waker),
+            None => *reader = Some(waker.clone()),
+        }
+    }
+
+    fn wake_reader(&self) {
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}
+
+/// What may be handed on.
+#[derive(Debug)]
+enum Gate {
+    /// A head must be complete first; so many bytes of the buffer were searched for its end.
+    Head { scanned: usize },
+    /// The bytes of a good head.
+    PassHead { left: usize, then: BodyFraming },
+    /// The bytes of a body with a length.
+    Length { left: u64 },
+    /// The bytes of a chunked body.
+    Chunked(Chunks),
+    /// The request is complete; nothing passes until it is answered.
+    Closed,
+}
+
+/// The client's socket behind the gate.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    socket: TcpStream,
+    state: Arc<WireState>,
+    limits: HeadLimits,
+    gate: Gate,
+    buffer: BytesMut,
+    ended: bool,
+}
+
+impl Wire {
+    pub(crate) fn new(socket: TcpStream, state: Arc<WireState>, limits: HeadLimits) -> Self {
+        let gate = Gate::Head { scanned: 0 };
+        Self { socket, state, limits, gate, buffer: BytesMut::new(), ended: false }
+    }
+
+    /// The socket alone, for a last answer when hyper is out of the way.
+    pub(crate) fn into_socket(self) -> TcpStream {
+        self.socket
+    }
+
+    /// Reads once from the socket into the buffer. `Ok(0)` = the client will send no more.
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        self.buffer.reserve(READ_BYTES);
+        loop {
+            ready!(self.socket.poll_read_ready(context))?;
+            match self.socket.try_read_buf(&mut self.buffer) {
+                Ok(read) => {
+                    self.ended = read == 0;
+                    self.state.count_read(read);
+                    return Poll::Ready(Ok(read));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Reads from the socket straight into `out`.
+    fn poll_direct(
+        &mut self,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let before = out.filled().len();
+        ready!(Pin::new(&mut self.socket).poll_read(context, out))?;
+        let read = out.filled().len() - before;
+        self.state.count_read(read);
+        Poll::Ready(Ok(read))
+    }
+
+    /// Hands on up to `most` bytes of the buffer.
+    fn hand_on(&mut self, out: &mut ReadBuf<'_>, most: usize) -> usize {
+        let taken = most.min(self.buffer.len()).min(out.remaining());
+        if let Some(bytes) = self.buffer.get(..taken) {
+            out.put_slice(bytes);
+        }
+        self.buffer.advance(taken);
+        taken
+    }
+
+    /// One move of the gate. `None` = the gate moved without handing anything on: ask again.
+    fn poll_gate(
+        &mut self,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<Option<io::Result<()>>> {
+        match &mut self.gate {
+            Gate::Head { .. } => self.poll_head(context),
+            Gate::PassHead { left, then } => {
+                let (left, then) = (*left, *then);
+                let taken = self.hand_on(out, left);
+                self.gate = if taken < left {
+                    Gate::PassHead { left: left - taken, then }
+                } else {
+                    match then {
+                        BodyFraming::Length(0) => Gate::Closed,
+                        BodyFraming::Length(left) => Gate::Length { left },
+                        BodyFraming::Chunked => Gate::Chunked(Chunks::default()),
+                    }
+                };
+                Poll::Ready(Some(Ok(())))
+            }
+            Gate::Length { left } => {
+                let left = *left;
+                self.poll_length(context, out, left)
+            }
+            Gate::Chunked(chunks) => {
+                let chunks = *chunks;
+                self.poll_chunked(context, out, chunks)
+            }
+            Gate::Closed => self.poll_closed(context),
+        }
+    }
+
+    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<()>>> {
+        // RFC 9112, section 2.2: one empty line before a request line is forgiven.
+        if matches!(self.gate, Gate::Head { scanned: 0 }) && self.buffer.starts_with(b"\r\n") {
+            self.buffer.advance(2);
+        }
+        if !self.buffer.is_empty() {
+            self.state.set_phase(Phase::Head);
+            match self.judge_head() {
+                Ok(true) => return Poll::Ready(None),
+                Ok(false) => {}
+                Err(refused) => {
+                    return Poll::Ready(Some(Err(self.state.refuse(refused))));
+                }
+            }
+        }
+        match ready!(self.poll_fill(context)) {
+            Ok(0) => Poll::Ready(Some(Ok(()))),
+            Ok(_) => Poll::Ready(None),
+            Err(error) => Poll::Ready(Some(Err(error))),
+        }
+    }
+
+    /// Is the head in the buffer complete and good? Opens the gate if so.
+    fn judge_head(&mut self) -> Result<bool, FramingError> {
+        let Gate::Head { scanned } = self.gate else { return Ok(true) };
+        let Some(end) = framing::head_end(&self.buffer, scanned) else {
+            framing::check_partial_head(&self.buffer, self.limits)?;
+            self.gate = Gate::Head { scanned: self.buffer.len() };
+            return Ok(false);
+        };
+        let head = self.buffer.get(..end).unwrap_or_default();
+        let then = framing::read_head(head, self.limits)?;
+        self.gate = Gate::PassHead { left: end, then };
+        self.state.set_phase(Phase::Request);
+        self.state.answered.store(false, Relaxed);
+        Ok(true)
+    }
+
+    fn poll_length(
+        &mut self,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+        left: u64,
+    ) -> Poll<Option<io::Result<()>>> {
+        // Straight into hyper's buffer where that cannot run into the next request.
+        let direct = self.buffer.is_empty() && out.remaining() as u64 <= left;
+        let passed = if direct {
+            ready!(self.poll_direct(context, out))
+        } else {
+            if self.buffer.is_empty() {
+                match ready!(self.poll_fill(context)) {
+                    Ok(0) => return Poll::Ready(Some(Ok(()))),
+                    Ok(_) => {}
+                    Err(error) => return Poll::Ready(Some(Err(error))),
+                }
+            }
+            Ok(self.hand_on(out, usize::try_from(left).unwrap_or(usize::MAX)))
+        };
+        Poll::Ready(Some(passed.map(|passed| {
+            let left = left.saturating_sub(passed as u64);
+            self.gate = if left == 0 { Gate::Closed } else { Gate::Length { left } };
+        })))
+    }
+
+    fn poll_chunked(
+        &mut self,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+        mut chunks: Chunks,
+    ) -> Poll<Option<io::Result<()>>> {
+        if self.buffer.is_empty() {
+            match ready!(self.poll_fill(context)) {
+                Ok(0) => return Poll::Ready(Some(Ok(()))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+        let room = self.buffer.len().min(out.remaining());
+        match chunks.advance(self.buffer.get(..room).unwrap_or_default()) {
+            Ok(taken) => {
+                self.hand_on(out, taken);
+                self.gate = if chunks.is_done() { Gate::Closed } else { Gate::Chunked(chunks) };
+                Poll::Ready(Some(Ok(())))
+            }
+            Err(refused) => {
+                Poll::Ready(Some(Err(self.state.refuse(refused))))
+            }
+        }
+    }
+
+    /// Waits for the answer, and meanwhile notices when the client goes away.
+    fn poll_closed(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<()>>> {
+        if self.state.answered.load(Relaxed) {
+            self.gate = Gate::Head { scanned: 0 };
+            self.state.set_phase(Phase::Idle);
+            return Poll::Ready(None);
+        }
+        self.state.keep_reader(context.waker());
+        if self.buffer.len() >= READ_BYTES {
+            return Poll::Pending;
+        }
+        match ready!(self.poll_fill(context)) {
+            // Requests that were sent ahead are answered before the end counts.
+            Ok(0) if !self.buffer.is_empty() => Poll::Pending,
+            Ok(0) => Poll::Ready(Some(Ok(()))),
+            Ok(_) => Poll::Ready(None),
+            Err(error) => Poll::Ready(Some(Err(error))),
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let wire = self.get_mut();
+        if out.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            if wire.state.phase() == Phase::Tunnel {
+                if wire.buffer.is_empty() {
+                    return wire.poll_direct(context, out).map_ok(|_| ());
+                }
+                wire.hand_on(out, usize::MAX);
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(passed) = ready!(wire.poll_gate(context, out)) {
+                return Poll::Ready(passed);
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let wire = self.get_mut();
+        let written = Pin::new(&mut wire.socket).poll_write(context, bytes);
+        wire.state.count_written(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let wire = self.get_mut();
+        let written = Pin::new(&mut wire.socket).poll_write_vectored(context, slices);
+        wire.state.count_written(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,260 @@
+//! One worker: an OS thread's own view, pools, token cache, counts and dice. Nothing here is
+//! shared; other threads ask by mail (`state::Mail`).
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use stamp_core::time::Moment;
+
+use crate::auth::TokenCache;
+use crate::clock::Clock;
+use crate::outbound::pool::Pool;
+use crate::state::{AttemptReport, EndpointCell, Mail, StampCell, State, View};
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::worker::WorkerCounts;
+
+/// What one worker thread owns.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its place among the workers.
+    pub index: usize,
+    state: Arc<State>,
+    clock: Clock,
+    view: RefCell<Rc<WorkerView>>,
+    pools: RefCell<HashMap<u32, Rc<Pool>>>,
+    /// Tokens that verified before.
+    pub tokens: RefCell<TokenCache>,
+    counts: RefCell<WorkerCounts>,
+    random: RefCell<fastrand::Rng>,
+    turn: Cell<u64>,
+    in_flight: Cell<u32>,
+    access_log: AccessLog,
+    listeners: Vec<Box<str>>,
+    via: [HeaderValue; 2],
+}
+
+/// A View, and what this worker made of it.
+#[derive(Debug)]
+pub struct WorkerView {
+    /// The View.
+    pub view: Arc<View>,
+    /// The stamps' names as header values, this worker's own: no reference count is shared.
+    names: Vec<HeaderValue>,
+}
+
+impl std::ops::Deref for WorkerView {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.view
+    }
+}
+
+impl WorkerView {
+    fn new(view: Arc<View>) -> Rc<Self> {
+        let name = |cell: &Arc<StampCell>| {
+            HeaderValue::from_str(cell.id.as_str()).unwrap_or(HeaderValue::from_static("unknown"))
+        };
+        let names = view.stamp_cells().iter().map(name).collect();
+        Rc::new(Self { view, names })
+    }
+
+    /// The name of a stamp as a header value.
+    pub fn name(&self, stamp: stamp_core::id::StampIndex) -> HeaderValue {
+        self.names.get(stamp.at()).cloned().unwrap_or(HeaderValue::from_static("unknown"))
+    }
+}
+
+impl Worker {
+    /// A worker with nothing open yet.
+    #[must_use]
+    pub fn new(
+        index: usize,
+        state: Arc<State>,
+        access_log: AccessLog,
+        listeners: Vec<Box<str>>,
+    ) -> Rc<Self> {
+        let via = ["1.1", "1.0"].map(|version| {
+            HeaderValue::try_from(format!("{version} {}", state.node()))
+                .unwrap_or(HeaderValue::from_static("1.1 stampgate"))
+        });
+        Rc::new(Self {
+            index,
+            clock: state.clock(),
+            view: RefCell::new(WorkerView::new(state.view())),
+            pools: RefCell::default(),
+            tokens: RefCell::new(TokenCache::default()),
+            counts: RefCell::default(),
+            random: RefCell::new(fastrand::Rng::new()),
+            turn: Cell::new(0),
+            in_flight: Cell::new(0),
+            access_log,
+            listeners,
+            via,
+            state,
+        })
+    }
+
+    /// The process's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// What all workers share.
+    pub fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    /// The View in force now.
+    pub fn view(&self) -> Rc<WorkerView> {
+        let mut own = self.view.borrow_mut();
+        if !self.state.is_current(&own.view) {
+            let view = self.state.view();
+            let other_table = !Arc::ptr_eq(&view.table, &own.view.table);
+            *own = WorkerView::new(view);
+            if other_table {
+                self.close_pools_not_in(&own.view);
+            }
+        }
+        Rc::clone(&own)
+    }
+
+    fn close_pools_not_in(&self, view: &View) {
+        let known: std::collections::HashSet<u32> =
+            view.endpoint_cells().iter().map(|cell| cell.number).collect();
+        self.pools.borrow_mut().retain(|number, _| known.contains(number));
+    }
+
+    /// This worker's connections to an endpoint.
+    pub fn pool(&self, cell: &Arc<EndpointCell>) -> Rc<Pool> {
+        let mut pools = self.pools.borrow_mut();
+        let pool = pools.entry(cell.number);
+        Rc::clone(pool.or_insert_with(|| Pool::new(Arc::clone(cell), self.state.mailboxes())))
+    }
+
+    /// How busy this worker keeps an endpoint.
+    pub fn load(&self, cell: &EndpointCell) -> u32 {
+        self.pools.borrow().get(&cell.number).map_or(0, |pool| pool.load())
+    }
+
+    /// Closes connections that rested too long.
+    pub fn sweep(&self) {
+        let view = self.view();
+        let now = self.clock.now();
+        let pools = self.pools.borrow();
+        for stamp in view.table.stamps() {
+            for endpoint in &stamp.endpoints {
+                if let Some(pool) = pools.get(&view.endpoint(endpoint.index).number) {
+                    pool.sweep(stamp.pool.idle_timeout, now);
+                }
+            }
+        }
+    }
+
+    /// Where this worker counts.
+    pub fn counts(&self) -> RefMut<'_, WorkerCounts> {
+        self.counts.borrow_mut()
+    }
+
+    /// A random number.
+    pub fn random(&self) -> u64 {
+        self.random.borrow_mut().u64(..)
+    }
+
+    /// The dice themselves.
+    pub fn dice(&self) -> RefMut<'_, fastrand::Rng> {
+        self.random.borrow_mut()
+    }
+
+    /// Counts up, for round robin.
+    pub fn turn(&self) -> u64 {
+        self.turn.replace(self.turn.get().wrapping_add(1))
+    }
+
+    /// This gateway's entry for `Via`.
+    pub fn via(&self, version: http::Version) -> &HeaderValue {
+        let [http11, http10] = &self.via;
+        if version == http::Version::HTTP_10 { http10 } else { http11 }
+    }
+
+    /// The name of a listener.
+    pub fn listener_name(&self, listener: u16) -> &str {
+        self.listeners.get(usize::from(listener)).map_or("", |name| name)
+    }
+
+    /// Where this request is to be logged, if it is.
+    pub fn access_log(&self, status: u16, failover: bool) -> Option<&AccessLog> {
+        let rules = &self.view.borrow().view.live.access_log;
+        if !rules.enabled {
+            return None;
+        }
+        let always = failover || !(200..400).contains(&status);
+        let drawn = rules.sample >= 1.0 || self.dice().f64() < rules.sample;
+        (always || drawn).then_some(&self.access_log)
+    }
+
+    /// Tells the fleet what an attempt taught.
+    pub fn report(&self, report: AttemptReport) {
+        self.state.report(report);
+    }
+
+    /// Counts a request in, unless the gateway has its fill.
+    pub fn enter(self: &Rc<Self>, in_flight_max: u32) -> Option<Admitted> {
+        self.state.enter(in_flight_max).then(|| {
+            self.in_flight.set(self.in_flight.get() + 1);
+            Admitted { worker: Rc::clone(self) }
+        })
+    }
+
+    /// Requests that this worker is serving.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.get()
+    }
+
+    /// Answers what other threads ask.
+    pub fn read_mail(&self, mail: Mail) {
+        match mail {
+            // Reading the View is the acknowledgement: whatever this worker decides from now on,
+            // it decides by that View or a later one.
+            Mail::Acknowledge(done) => {
+                self.view();
+                drop(done.send(()));
+            }
+            Mail::Counts(reply) => drop(reply.send(self.counts_now())),
+            Mail::Shed(endpoint) => {
+                if let Some(pool) = self.pools.borrow().get(&endpoint) {
+                    pool.shed();
+                }
+            }
+        }
+    }
+
+    fn counts_now(&self) -> WorkerCounts {
+        let mut counts = self.counts.borrow().clone();
+        for (number, pool) in self.pools.borrow().iter() {
+            counts.idle_connections.insert(*number, u32::try_from(pool.resting()).unwrap_or(u32::MAX));
+        }
+        counts
+    }
+
+    /// Time since the process began.
+    pub fn now(&self) -> Moment {
+        self.clock.now()
+    }
+}
+
+/// A request that this gateway is serving.
+#[derive(Debug)]
+pub struct Admitted {
+    worker: Rc<Worker>,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.worker.state.leave();
+        self.worker.in_flight.set(self.worker.in_flight.get().saturating_sub(1));
+    }
+}

@@ -1,0 +1,259 @@
+//! The counters that live longer than a table: one cell a stamp, one an endpoint, kept over
+//! reloads by identity. Requests touch them by reference from the View, never through a map.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use stamp_core::id::StampId;
+use stamp_core::retry::RetryBudget;
+use stamp_core::time::Moment;
+use tokio::sync::{Semaphore, watch};
+
+/// What is in flight at a stamp, by what it means for a drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlightKind {
+    /// A request and its answer.
+    Request,
+    /// A connection that switched protocols.
+    Tunnel,
+}
+
+/// One stamp's counters.
+#[derive(Debug)]
+pub struct StampCell {
+    /// Unique in the process, never used again: the key of metrics and of workers' own tables.
+    pub number: u32,
+    /// The stamp's name.
+    pub id: StampId<'static>,
+    requests: AtomicU32,
+    tunnels: AtomicU32,
+    retry_budget: AtomicU64,
+    closing: watch::Sender<bool>,
+}
+
+impl StampCell {
+    pub(super) fn new(number: u32, id: StampId<'static>, now: Moment) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            id,
+            requests: AtomicU32::new(0),
+            tunnels: AtomicU32::new(0),
+            retry_budget: AtomicU64::new(RetryBudget::new(now).to_bits()),
+            closing: watch::Sender::new(false),
+        })
+    }
+
+    /// Requests in flight.
+    #[must_use]
+    pub fn requests(&self) -> u32 {
+        self.requests.load(Ordering::SeqCst)
+    }
+
+    /// Tunnels (WebSockets and other upgrades) in flight.
+    #[must_use]
+    pub fn tunnels(&self) -> u32 {
+        self.tunnels.load(Ordering::SeqCst)
+    }
+
+    /// Everything in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.requests().saturating_add(self.tunnels())
+    }
+
+    /// Counts a request in, unless `in_flight_max` are there already.
+    pub fn enter(self: &Arc<Self>, in_flight_max: u32) -> Option<InFlight> {
+        let before = self.requests.fetch_add(1, Ordering::SeqCst);
+        if before >= in_flight_max {
+            self.requests.fetch_sub(1, Ordering::SeqCst);
+            return None;
+        }
+        Some(InFlight { cell: Arc::clone(self), kind: FlightKind::Request })
+    }
+
+    /// Becomes true when what is long-lived at this stamp must end (a drain's deadline).
+    #[must_use]
+    pub fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    /// Tells what is long-lived at this stamp to end, or that it may stay again.
+    pub fn set_closing(&self, closing: bool) {
+        self.closing.send_if_modified(|was| std::mem::replace(was, closing) != closing);
+    }
+
+    /// Pays for one repeat, if the budget has it.
+    #[must_use]
+    pub fn spend_retry(&self, now: Moment) -> bool {
+        let spend = |bits| RetryBudget::from_bits(bits).spent(now).map(RetryBudget::to_bits);
+        self.retry_budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok()
+    }
+
+    /// Adds what so many first attempts earn.
+    pub fn earn_retries(&self, requests: u64, percent: u32) {
+        let earn = |bits| Some(RetryBudget::from_bits(bits).earned(requests, percent).to_bits());
+        drop(self.retry_budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earn));
+    }
+}
+
+/// Something in flight at a stamp: counted until dropped.
+#[derive(Debug)]
+pub struct InFlight {
+    cell: Arc<StampCell>,
+    kind: FlightKind,
+}
+
+impl InFlight {
+    /// The connection switched protocols: it counts as a tunnel from now on.
+    pub fn become_tunnel(&mut self) {
+        if self.kind == FlightKind::Request {
+            self.kind = FlightKind::Tunnel;
+            self.cell.tunnels.fetch_add(1, Ordering::SeqCst);
+            self.cell.requests.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// The stamp that this is in flight at.
+    #[must_use]
+    pub fn stamp(&self) -> &Arc<StampCell> {
+        &self.cell
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let counter = match self.kind {
+            FlightKind::Request => &self.cell.requests,
+            FlightKind::Tunnel => &self.cell.tunnels,
+        };
+        counter.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// One worker's successes at one endpoint: written by that worker alone, on its own cache line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Successes(AtomicU64);
+
+/// One endpoint's counters.
+#[derive(Debug)]
+pub struct EndpointCell {
+    /// Unique in the process, never used again.
+    pub number: u32,
+    /// The stamp that it belongs to.
+    pub stamp: StampId<'static>,
+    /// `host:port` as declared.
+    pub authority: Box<str>,
+    addresses: ArcSwap<Vec<SocketAddr>>,
+    /// Permits of connections over all workers.
+    pub connections: Arc<Semaphore>,
+    /// Requests that wait for a connection, over all workers.
+    pub pending: AtomicU32,
+    trial_free: AtomicBool,
+    successes: Box<[Successes]>,
+}
+
+impl EndpointCell {
+    pub(super) fn new(
+        number: u32,
+        stamp: StampId<'static>,
+        authority: Box<str>,
+        addresses: Vec<SocketAddr>,
+        limits: CellLimits,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            stamp,
+            authority,
+            addresses: ArcSwap::from_pointee(addresses),
+            connections: Arc::new(Semaphore::new(limits.connections_max as usize)),
+            pending: AtomicU32::new(0),
+            trial_free: AtomicBool::new(true),
+            successes: (0..limits.workers).map(|_| Successes::default()).collect(),
+        })
+    }
+
+    /// Where to connect to; empty while a host name was never resolved.
+    #[must_use]
+    pub fn addresses(&self) -> Arc<Vec<SocketAddr>> {
+        self.addresses.load_full()
+    }
+
+    /// What the resolver found. Never called with nothing: the last good answer stays.
+    pub fn set_addresses(&self, addresses: Vec<SocketAddr>) {
+        self.addresses.store(Arc::new(addresses));
+    }
+
+    /// The most connections changed from `before` to `after`.
+    pub(super) fn resize(&self, before: u32, after: u32) {
+        if after > before {
+            self.connections.add_permits((after - before) as usize);
+        } else if before > after {
+            // Permits in use are not taken away; the cap is reached as they come back.
+            self.connections.forget_permits((before - after) as usize);
+        }
+    }
+
+    /// Counts one success of a request sent by `worker`.
+    pub fn succeeded(&self, worker: usize) {
+        if let Some(own) = self.successes.get(worker) {
+            own.0.store(own.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// All successes since the cell was made.
+    #[must_use]
+    pub fn successes(&self) -> u64 {
+        self.successes.iter().map(|own| own.0.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Would `take_trial` succeed now?
+    #[must_use]
+    pub fn trial_is_free(&self) -> bool {
+        self.trial_free.load(Ordering::Acquire)
+    }
+
+    /// The trial was judged: another may be made.
+    pub fn free_trial(&self) {
+        self.trial_free.store(true, Ordering::Release);
+    }
+
+    /// Takes the one trial of a half-open breaker. The `Trial` gives it back when dropped.
+    #[must_use]
+    pub fn take_trial(self: &Arc<Self>) -> Option<Trial> {
+        let taken = self.trial_free.compare_exchange(true, false, Ordering::AcqRel, Ordering::Relaxed);
+        taken.ok().map(|_| Trial { cell: Arc::clone(self), settled: false })
+    }
+}
+
+/// What an endpoint's cell is made for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CellLimits {
+    pub(super) connections_max: u32,
+    pub(super) workers: usize,
+}
+
+/// The right to send the one trial request of a half-open breaker: free again when dropped.
+#[derive(Debug)]
+pub struct Trial {
+    cell: Arc<EndpointCell>,
+    settled: bool,
+}
+
+impl Trial {
+    /// The trial was made and is reported: the fleet frees it when it has judged it, so that no
+    /// second one passes in between.
+    pub fn settle(mut self) {
+        self.settled = true;
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.cell.free_trial();
+        }
+    }
+}

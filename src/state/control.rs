@@ -1,0 +1,516 @@
+//! The control task: the only one that owns the fleet, takes orders and publishes Views. What an
+//! operator orders is journalled before it holds, and holds at every worker before it is answered.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use stamp_core::breaker::{Event as BreakerEvent, Failure, Report};
+use stamp_core::fleet::{Change, Fleet};
+use stamp_core::health::{Health, ProbeResult};
+use stamp_core::id::{EndpointIndex, StampId, StampIndex};
+use stamp_core::operator::journal::JournalEntry;
+use stamp_core::operator::{Decision, OperatorRefusal, Order};
+use stamp_core::standing::OperatorState;
+use stamp_core::table::RoutingTable;
+use stamp_core::time::Occasion;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::journal::{Journal, OpenError};
+use super::mail::Mailboxes;
+use super::registry::{Names, Registry};
+use super::status::{ReloadResult, ReloadStatus};
+use super::view::View;
+use super::{AttemptReport, REPORTS_MAX, State};
+use crate::auth::KeyRing;
+use crate::clock::Clock;
+use crate::settings::Live;
+use crate::state::report::StampInfo;
+
+/// How often time-driven rules are looked at when nothing else happens.
+const TICK: Duration = Duration::from_secs(1);
+/// How often, while something drains.
+const TICK_DRAINING: Duration = Duration::from_millis(20);
+/// The longest that a change waits for every worker to say that it decides by it.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(2);
+
+/// What the control task is told or asked.
+#[derive(Debug)]
+pub(super) enum Event {
+    Attempt(AttemptReport),
+    Probe { endpoint: u32, result: ProbeResult },
+    Command(Command),
+    Journalled { entry: JournalEntry, written: io::Result<Journal>, done: OrderReply },
+    /// Every worker decides by the View that was in force when this was asked, or a later one.
+    Acknowledged,
+}
+
+type OrderReply = oneshot::Sender<Result<Ordered, OrderError>>;
+
+/// What is asked of the control task.
+#[derive(Debug)]
+pub enum Command {
+    /// Put a new table (and keys and settings) in force.
+    Install(Box<Installation>, oneshot::Sender<u64>),
+    /// Drain a stamp.
+    Drain(StampId<'static>, Order, OrderReply),
+    /// End a drain.
+    Undrain(StampId<'static>, Order, OrderReply),
+    /// Tell everything about the stamps.
+    Stamps(oneshot::Sender<Vec<StampInfo>>),
+    /// Is the endpoint changing, as its probes see it? For the prober's pace.
+    Health(u32, oneshot::Sender<Option<Health>>),
+}
+
+/// Everything of a reload that requests see.
+#[derive(Debug)]
+pub struct Installation {
+    /// The table.
+    pub table: Arc<RoutingTable>,
+    /// Its keys.
+    pub keys: Arc<KeyRing>,
+    /// The live settings.
+    pub live: Arc<Live>,
+}
+
+/// What became of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ordered {
+    /// It holds now, at every worker.
+    Done,
+    /// It held before.
+    AlreadySo,
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// The decision was no.
+    #[error(transparent)]
+    Refused(#[from] OperatorRefusal),
+    /// It could not be journalled, so it does not hold.
+    #[error("the journal could not be written")]
+    Journal(#[source] io::Error),
+    /// The process is ending.
+    #[error("the gateway is stopping")]
+    Stopping,
+}
+
+/// What the state starts with.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// The process's clock.
+    pub clock: Clock,
+    /// `node.id`
+    pub node: Box<str>,
+    /// `state.directory`
+    pub directory: &'a Path,
+    /// The first table.
+    pub first: Installation,
+    /// The workers' mailboxes.
+    pub mailboxes: Mailboxes,
+    /// How the first table came about.
+    pub loaded: ReloadResult,
+}
+
+/// The control task, not running yet.
+#[derive(Debug)]
+pub struct Control {
+    state: Arc<State>,
+    events: mpsc::Receiver<Event>,
+    fleet: Fleet,
+    registry: Registry,
+    /// Endpoint numbers of the table in force, and the successes already told to the fleet.
+    endpoints: HashMap<u32, Told>,
+    journal: Option<Journal>,
+    orders: VecDeque<(Wish, StampId<'static>, Order, OrderReply)>,
+    published_revision: u64,
+    unacknowledged: u32,
+    probe_now: mpsc::UnboundedSender<u32>,
+    dice: fastrand::Rng,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    index: EndpointIndex,
+    successes: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Wish {
+    Drain,
+    Undrain,
+}
+
+impl State {
+    /// Makes the state of the first table, and the control task that will own it.
+    ///
+    /// The receiver yields the numbers of endpoints that are to be probed at once.
+    pub fn start(
+        start: Start<'_>,
+    ) -> Result<(Arc<Self>, Control, mpsc::UnboundedReceiver<u32>), OpenError> {
+        let (journal, records) = Journal::open(start.directory)?;
+        let names = Arc::new(Names::default());
+        let mut registry = Registry::new(start.mailboxes.workers(), Arc::clone(&names));
+        let now = start.clock.now();
+        let Installation { table, keys, live } = start.first;
+        let cells = registry.cells_of(&table, now);
+        let fleet = Fleet::new(&table, records, now);
+        let standings = fleet.standings();
+        let (stamps, endpoints) = (cells.stamps, cells.endpoints);
+        let view = View { generation: 1, table, keys, live, standings, stamps, endpoints };
+        let (sender, events) = mpsc::channel(REPORTS_MAX);
+        let mut status = ReloadStatus::default();
+        status.note(start.loaded);
+        let state = Arc::new(Self {
+            clock: start.clock,
+            node: start.node,
+            view: ArcSwap::from_pointee(view),
+            changed: watch::Sender::new(()),
+            events: sender,
+            mailboxes: Arc::new(start.mailboxes),
+            in_flight: AtomicU32::new(0),
+            stopping: AtomicBool::new(false),
+            reload: Mutex::new(status),
+            names,
+        });
+        let (probe_now, asked) = mpsc::unbounded_channel();
+        let mut control = Control {
+            state: Arc::clone(&state),
+            events,
+            published_revision: fleet.revision(),
+            unacknowledged: 0,
+            fleet,
+            registry,
+            endpoints: HashMap::new(),
+            journal: Some(journal),
+            orders: VecDeque::new(),
+            probe_now,
+            dice: fastrand::Rng::new(),
+        };
+        control.index_endpoints();
+        Ok((state, control, asked))
+    }
+
+    /// Asks the control task.
+    pub async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, OrderError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.events.send(Event::Command(command(reply))).await;
+        sent.map_err(|_gone| OrderError::Stopping)?;
+        answer.await.map_err(|_gone| OrderError::Stopping)
+    }
+}
+
+impl Control {
+    /// Runs until the process ends.
+    pub async fn run(mut self) {
+        let mut next = self.tick();
+        loop {
+            tokio::select! {
+                event = self.events.recv() => match event {
+                    Some(event) => self.take(event),
+                    None => return,
+                },
+                () = tokio::time::sleep_until(next) => next = self.tick(),
+            }
+            self.take_what_waits();
+            self.publish_if_changed();
+            if self.is_draining() {
+                next = next.min(self.in_time(TICK_DRAINING));
+            }
+        }
+    }
+
+    /// Takes what came in meanwhile, bounded, before anything is published: one View for many
+    /// reports of the same fault.
+    fn take_what_waits(&mut self) {
+        for _ in 0..REPORTS_MAX {
+            let Ok(event) = self.events.try_recv() else { return };
+            self.take(event);
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Attempt(report) => self.take_attempt(report),
+            Event::Probe { endpoint, result } => {
+                if let Some(told) = self.endpoints.get(&endpoint) {
+                    self.fleet.probed(told.index, result, self.state.clock.now());
+                }
+            }
+            Event::Command(command) => self.take_command(command),
+            Event::Journalled { entry, written, done } => self.take_journalled(entry, written, done),
+            Event::Acknowledged => self.unacknowledged -= 1,
+        }
+    }
+
+    fn take_attempt(&mut self, report: AttemptReport) {
+        let view = self.state.view();
+        let Some(told) = self.endpoints.get_mut(&report.endpoint) else { return };
+        let cell = view.endpoint(told.index);
+        let successes = cell.successes();
+        let since = successes.saturating_sub(told.successes);
+        told.successes = successes;
+        let failure = report.failure.map(|(kind, tenant)| Failure { kind, tenant });
+        let event = match (failure, report.trial) {
+            (Some(failure), true) => Some(BreakerEvent::TrialFailed(failure)),
+            (Some(failure), false) => Some(BreakerEvent::Failed(failure)),
+            (None, true) => Some(BreakerEvent::TrialSucceeded),
+            (None, false) => None,
+        };
+        let at = Occasion { now: self.state.clock.now(), chance: self.dice.u64(..) };
+        self.fleet.attempts(told.index, Report { successes: since, event }, at);
+        if report.trial {
+            self.publish_if_changed();
+            cell.free_trial();
+        }
+    }
+
+    /// Tells the fleet of successes that no failure has told it of, so that ratios are true.
+    fn tell_successes(&mut self) {
+        let view = self.state.view();
+        for told in self.endpoints.values_mut() {
+            let successes = view.endpoint(told.index).successes();
+            let since = successes.saturating_sub(told.successes);
+            if since > 0 {
+                told.successes = successes;
+                let at = Occasion { now: self.state.clock.now(), chance: self.dice.u64(..) };
+                self.fleet.attempts(told.index, Report { successes: since, event: None }, at);
+            }
+        }
+    }
+
+    fn take_command(&mut self, command: Command) {
+        match command {
+            Command::Install(installation, done) => {
+                drop(done.send(self.install(*installation)));
+            }
+            Command::Drain(stamp, order, done) => {
+                self.orders.push_back((Wish::Drain, stamp, order, done));
+                self.next_order();
+            }
+            Command::Undrain(stamp, order, done) => {
+                self.orders.push_back((Wish::Undrain, stamp, order, done));
+                self.next_order();
+            }
+            Command::Stamps(reply) => {
+                let view = self.state.view();
+                drop(reply.send(super::report::of_fleet(&self.fleet, &view, self.state.clock)));
+            }
+            Command::Health(endpoint, reply) => {
+                let index = self.endpoints.get(&endpoint).map(|told| told.index);
+                let report = index.and_then(|index| self.fleet.endpoint_report(index));
+                drop(reply.send(report.map(|report| report.health)));
+            }
+        }
+    }
+
+    fn install(&mut self, installation: Installation) -> u64 {
+        let Installation { table, keys, live } = installation;
+        let now = self.state.clock.now();
+        let before = self.state.view();
+        self.fleet.adopt(&table, now);
+        let cells = self.registry.cells_of(&table, now);
+        let generation = before.generation + 1;
+        self.publish(View {
+            generation,
+            table,
+            keys,
+            live,
+            standings: self.fleet.standings(),
+            stamps: cells.stamps,
+            endpoints: cells.endpoints,
+        });
+        self.index_endpoints();
+        self.await_workers(|| ());
+        // Who drops the last reference to a large table pays for it: a blocking thread does.
+        tokio::task::spawn_blocking(move || drop(before));
+        generation
+    }
+
+    fn index_endpoints(&mut self) {
+        let view = self.state.view();
+        let indices = (0..).map(EndpointIndex);
+        let known = std::mem::take(&mut self.endpoints);
+        for (cell, index) in view.endpoint_cells().iter().zip(indices) {
+            let successes = known.get(&cell.number).map_or(cell.successes(), |told| told.successes);
+            self.endpoints.insert(cell.number, Told { index, successes });
+        }
+    }
+
+    /// Takes the next order, unless one is being journalled: each is judged by what the one before
+    /// it left.
+    fn next_order(&mut self) {
+        let Some(mut journal) = self.journal.take() else { return };
+        while let Some((wish, stamp, order, done)) = self.orders.pop_front() {
+            let table = Arc::clone(&self.state.view().table);
+            let decision = match wish {
+                Wish::Drain => self.fleet.drain(&table, &stamp, order),
+                Wish::Undrain => self.fleet.undrain(&table, &stamp, order),
+            };
+            match decision {
+                Err(refusal) => drop(done.send(Err(refusal.into()))),
+                Ok(Decision::AlreadySo) => drop(done.send(Ok(Ordered::AlreadySo))),
+                Ok(Decision::Commit(entry)) => {
+                    let events = self.state.events.clone();
+                    tokio::task::spawn_blocking(move || {
+                        let written = journal.append(&entry).map(|()| journal);
+                        drop(events.blocking_send(Event::Journalled { entry, written, done }));
+                    });
+                    return;
+                }
+            }
+        }
+        self.journal = Some(journal);
+    }
+
+    fn take_journalled(
+        &mut self,
+        entry: JournalEntry,
+        written: io::Result<Journal>,
+        done: OrderReply,
+    ) {
+        match written {
+            Err(error) => {
+                tracing::error!(%error, stamp = %entry.stamp, "an order could not be journalled");
+                // The file may hold half a line: it is not written to again in this process.
+                drop(done.send(Err(OrderError::Journal(error))));
+                return;
+            }
+            Ok(journal) => self.journal = Some(journal),
+        }
+        let closing = entry.record.state.takes_requests();
+        let stamp = entry.stamp.clone();
+        self.fleet.commit(entry, self.state.clock.now());
+        if closing {
+            self.set_closing(&stamp, false);
+        }
+        self.publish_if_changed();
+        self.await_workers(move || drop(done.send(Ok(Ordered::Done))));
+        self.next_order();
+    }
+
+    /// Calls `then` when every worker decides by the View that is in force now. Until then nothing
+    /// counts as drained: a worker may still send by an older View.
+    fn await_workers(&mut self, then: impl FnOnce() + Send + 'static) {
+        self.unacknowledged += 1;
+        let mailboxes = self.state.mailboxes();
+        let events = self.state.events.clone();
+        tokio::spawn(async move {
+            let acknowledged = mailboxes.acknowledged();
+            if tokio::time::timeout(ACKNOWLEDGED_WITHIN, acknowledged).await.is_err() {
+                tracing::warn!("a worker did not answer in time");
+            }
+            then();
+            drop(events.send(Event::Acknowledged).await);
+        });
+    }
+
+    fn set_closing(&self, stamp: &StampId<'_>, closing: bool) {
+        let view = self.state.view();
+        if let Some(index) = view.table.find_stamp(stamp) {
+            view.stamp(index).set_closing(closing);
+        }
+    }
+
+    fn is_draining(&self) -> bool {
+        let stamps = &self.state.view().standings.stamps;
+        stamps.iter().any(|standing| standing.operator == OperatorState::Draining)
+    }
+
+    /// Looks at everything that only time changes. Returns when to look again.
+    fn tick(&mut self) -> tokio::time::Instant {
+        self.tell_successes();
+        self.count_draining();
+        let now = self.state.clock.now();
+        let due = self.fleet.tick(now);
+        self.publish_if_changed();
+        let at_latest = self.in_time(TICK);
+        due.map_or(at_latest, |due| self.state.clock.instant(due).min(at_latest))
+    }
+
+    fn in_time(&self, wait: Duration) -> tokio::time::Instant {
+        self.state.clock.instant(self.state.clock.now().after(wait))
+    }
+
+    fn count_draining(&mut self) {
+        if self.unacknowledged > 0 {
+            return;
+        }
+        let view = self.state.view();
+        let (now, wall) = (self.state.clock.now(), self.state.clock.unix());
+        for (standing, at) in view.standings.stamps.iter().zip(0..) {
+            if standing.operator != OperatorState::Draining {
+                continue;
+            }
+            let index = StampIndex(at);
+            let cell = view.stamp(index);
+            self.fleet.in_flight(index, u64::from(cell.in_flight()), now);
+            let record = self.fleet.records().get(&cell.id);
+            let over = record.and_then(|record| record.deadline).is_some_and(|at| at <= wall);
+            if over {
+                // What is long-lived ends now; requests have their own time limits.
+                cell.set_closing(true);
+            }
+        }
+    }
+
+    fn publish_if_changed(&mut self) {
+        if self.fleet.revision() == self.published_revision {
+            return;
+        }
+        let before = self.state.view();
+        self.publish(View {
+            generation: before.generation,
+            table: Arc::clone(&before.table),
+            keys: Arc::clone(&before.keys),
+            live: Arc::clone(&before.live),
+            standings: self.fleet.standings(),
+            stamps: Arc::clone(&before.stamps),
+            endpoints: Arc::clone(&before.endpoints),
+        });
+    }
+
+    fn publish(&mut self, view: View) {
+        self.published_revision = self.fleet.revision();
+        self.state.view.store(Arc::new(view));
+        self.state.changed.send_replace(());
+        for change in self.fleet.take_changes() {
+            if let Some(index) = change.asks_for_probe() {
+                let number = self.state.view().endpoint(index).number;
+                drop(self.probe_now.send(number));
+            }
+            log(&change);
+        }
+    }
+}
+
+/// One line a transition.
+fn log(change: &Change) {
+    match change {
+        Change::Endpoint { endpoint, was, is, probes } => tracing::info!(
+            stamp = %endpoint.stamp, endpoint = %endpoint.authority, from = ?was, to = ?is, ?probes,
+            "endpoint standing changed"
+        ),
+        Change::Breaker { endpoint, was, is, cause } => tracing::info!(
+            stamp = %endpoint.stamp, endpoint = %endpoint.authority, from = ?was, to = ?is, ?cause,
+            "breaker changed"
+        ),
+        Change::Health { stamp, was, is } => {
+            tracing::info!(%stamp, from = ?was, to = ?is, "stamp health changed");
+        }
+        Change::Operator { stamp, was, is } => {
+            tracing::info!(%stamp, from = was.as_str(), to = is.as_str(), "stamp state changed");
+        }
+        Change::Flip { home, from, to, reason, .. } => tracing::warn!(
+            %home, ?from, ?to, reason = reason.as_str(), "another stamp answers for a home"
+        ),
+    }
+}

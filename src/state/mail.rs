@@ -1,0 +1,71 @@
+//! What other threads ask of workers. A worker answers between two polls of its requests: what it
+//! answers is true of all of them.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::telemetry::worker::WorkerCounts;
+
+/// One question to one worker.
+#[derive(Debug)]
+pub enum Mail {
+    /// Have you seen the View that is in force?
+    Acknowledge(oneshot::Sender<()>),
+    /// What did you count?
+    Counts(oneshot::Sender<WorkerCounts>),
+    /// Another worker waits for a connection to this endpoint: close those that rest.
+    Shed(u32),
+}
+
+/// The workers' mailboxes.
+#[derive(Debug)]
+pub struct Mailboxes {
+    boxes: Vec<mpsc::UnboundedSender<Mail>>,
+}
+
+impl Mailboxes {
+    /// As many mailboxes as there are workers, and their readers' ends.
+    #[must_use]
+    pub fn new(workers: usize) -> (Self, Vec<mpsc::UnboundedReceiver<Mail>>) {
+        let (boxes, readers) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        (Self { boxes }, readers)
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.boxes.len()
+    }
+
+    /// Waits until every worker decides by the View that is in force now, or a later one.
+    pub async fn acknowledged(&self) {
+        self.ask(Mail::Acknowledge).await;
+    }
+
+    /// What every worker counted.
+    pub async fn counts(&self) -> Vec<WorkerCounts> {
+        self.ask(Mail::Counts).await
+    }
+
+    /// Asks all workers to close what rests at an endpoint.
+    pub fn shed(&self, endpoint: u32) {
+        for mailbox in &self.boxes {
+            drop(mailbox.send(Mail::Shed(endpoint)));
+        }
+    }
+
+    async fn ask<T>(&self, question: impl Fn(oneshot::Sender<T>) -> Mail) -> Vec<T> {
+        let mut replies = Vec::new();
+        for mailbox in &self.boxes {
+            let (reply, answer) = oneshot::channel();
+            // A worker that is gone has nothing to answer for.
+            if mailbox.send(question(reply)).is_ok() {
+                replies.push(answer);
+            }
+        }
+        let mut answers = Vec::new();
+        for reply in replies {
+            answers.extend(reply.await.ok());
+        }
+        answers
+    }
+}

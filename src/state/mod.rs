@@ -1,0 +1,164 @@
+//! The one place of shared mutable state. Requests read a published `View`; one control task
+//! (`control`) owns the fleet and publishes the next one; workers answer mail.
+
+mod cells;
+mod control;
+mod journal;
+mod mail;
+mod registry;
+pub mod report;
+mod status;
+mod view;
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use stamp_core::breaker::FailureKind;
+use tokio::sync::{mpsc, watch};
+
+pub use cells::{EndpointCell, FlightKind, InFlight, StampCell, Trial};
+pub use control::{Command, Control, Installation, OrderError, Ordered, Start};
+pub use journal::OpenError;
+pub use mail::{Mail, Mailboxes};
+pub use status::{ReloadResult, ReloadStatus};
+pub use view::View;
+
+use crate::clock::Clock;
+use control::Event;
+pub use registry::Names;
+
+/// Reports of attempts that wait to be judged. Beyond that they are dropped: a flood of failures
+/// says the same thing many times.
+const REPORTS_MAX: usize = 16 * 1024;
+
+/// What an attempt taught about an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptReport {
+    /// The endpoint's cell number.
+    pub endpoint: u32,
+    /// What went wrong, and for which tenant; `None` = it went well (told only of trials).
+    pub failure: Option<(FailureKind, Option<u64>)>,
+    /// It was the trial of a half-open breaker.
+    pub trial: bool,
+}
+
+/// What all parts of the process share.
+#[derive(Debug)]
+pub struct State {
+    clock: Clock,
+    node: Box<str>,
+    view: ArcSwap<View>,
+    changed: watch::Sender<()>,
+    events: mpsc::Sender<Event>,
+    mailboxes: Arc<Mailboxes>,
+    in_flight: AtomicU32,
+    stopping: AtomicBool,
+    reload: Mutex<ReloadStatus>,
+    names: Arc<Names>,
+}
+
+impl State {
+    /// The process's clock.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// `node.id`
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// The View in force.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// Is this the View in force?
+    #[must_use]
+    pub fn is_current(&self, view: &Arc<View>) -> bool {
+        Arc::ptr_eq(&self.view.load(), view)
+    }
+
+    /// Wakes whenever another View is in force.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// The workers' mailboxes.
+    #[must_use]
+    pub fn mailboxes(&self) -> Arc<Mailboxes> {
+        Arc::clone(&self.mailboxes)
+    }
+
+    /// Tells the control task what an attempt taught.
+    pub fn report(&self, report: AttemptReport) {
+        let dropped = self.events.try_send(Event::Attempt(report)).is_err();
+        if dropped && report.trial {
+            // Nobody will judge this trial: let another be made.
+            let view = self.view();
+            let cell = view.endpoint_cells().iter().find(|cell| cell.number == report.endpoint);
+            if let Some(cell) = cell {
+                cell.free_trial();
+            }
+        }
+    }
+
+    /// Tells the control task what a probe found.
+    pub async fn probed(&self, endpoint: u32, result: stamp_core::health::ProbeResult) {
+        drop(self.events.send(Event::Probe { endpoint, result }).await);
+    }
+
+    /// Counts a request in, unless `in_flight_max` are there already.
+    #[must_use]
+    pub fn enter(&self, in_flight_max: u32) -> bool {
+        if self.in_flight.fetch_add(1, Ordering::Relaxed) < in_flight_max {
+            return true;
+        }
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        false
+    }
+
+    /// Counts a request out.
+    pub fn leave(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Requests in flight over all workers.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// The process was asked to stop: readiness fails from now on.
+    pub fn begin_stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Was the process asked to stop?
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// How the last reload went.
+    #[must_use]
+    pub fn reload_status(&self) -> ReloadStatus {
+        self.reload.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes how a reload went.
+    pub fn note_reload(&self, result: ReloadResult) {
+        self.reload.lock().unwrap_or_else(PoisonError::into_inner).note(result);
+    }
+
+    /// The labels of cells, by number, also of those that are gone.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+}
