@@ -16,7 +16,7 @@ use stamp_core::time::UnixSeconds;
 use super::jwks;
 use super::key::{Kind, RsaAlgorithm, VerifyingKey, kind_of};
 
-/// The most keys that one token is tried against, so that nobody buys signature checks by the dozen.
+/// The most keys that one token is tried against: nobody buys signature checks by the dozen.
 pub const CANDIDATES_MAX: usize = 4;
 /// The largest key file, in bytes.
 pub const KEY_FILE_BYTES_MAX: usize = 1024 * 1024;
@@ -106,7 +106,10 @@ pub enum KeyFault {
         bytes: usize,
     },
     /// RS256 and PS256 are both configured, and the key does not say which it is for.
-    #[error("key {} could be for RS256 or PS256: name one in its `alg` or in `algorithms`", shown(id.as_deref()))]
+    #[error(
+        "key {} could be for RS256 or PS256: name one in its `alg` or in `algorithms`",
+        shown(id.as_deref())
+    )]
     Ambiguous {
         /// Its `kid`.
         id: Option<Box<str>>,

@@ -49,7 +49,8 @@ pub struct Claims {
     pub expires_at: UnixSeconds,
 }
 
-/// Why a token that is a JWT does not count. All are 401 `invalid_token`; the client is not told which.
+/// Why a token that is a JWT does not count. All are 401 `invalid_token`; the client is not told
+/// which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Longer than `TOKEN_BYTES_MAX`.

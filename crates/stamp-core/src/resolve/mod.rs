@@ -133,7 +133,8 @@ struct Judge {
 
 impl Judge {
     /// The disagreement itself when it may be overruled, else the refusal. Only a class that is
-    /// weaker than the strongest is overruled: between equals there is doubt, and doubt is an error.
+    /// weaker than the strongest is overruled: between equals there is doubt, and doubt is an
+    /// error.
     fn judge(self, conflict: Conflict) -> Result<Conflict, ResolveError> {
         let is_outranked = conflict.weaker.class() < self.prevailing;
         if self.rule == ConflictRule::Report && is_outranked {
