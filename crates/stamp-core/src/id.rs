@@ -44,7 +44,8 @@ pub struct TenantId<'a>(Cow<'a, str>);
 impl<'a> StampId<'a> {
     /// Reads a stamp id; upper case is folded, everything else must be right.
     pub fn parse(text: &'a str) -> Result<Self, IdError> {
-        let id = fold(text, STAMP_ID_BYTES_MAX, |byte| byte.is_ascii_alphanumeric() || byte == b'-')?;
+        let id =
+            fold(text, STAMP_ID_BYTES_MAX, |byte| byte.is_ascii_alphanumeric() || byte == b'-')?;
         if id.starts_with('-') || id.ends_with('-') {
             return Err(IdError::OuterHyphen);
         }

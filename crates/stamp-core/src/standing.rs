@@ -98,6 +98,7 @@ impl StampStanding {
     /// Eligible = the operator allows it, and probes and breakers do.
     #[must_use]
     pub const fn is_eligible(self) -> bool {
-        self.operator.takes_requests() && matches!(self.health, StampHealth::Up | StampHealth::Unknown)
+        self.operator.takes_requests()
+            && matches!(self.health, StampHealth::Up | StampHealth::Unknown)
     }
 }
