@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 /// Lowest first. A module may use only itself and modules of lower layers.
 const LAYERS: &[&[&str]] = &[
     &["clock", "diagnostics", "disk"],
-    &["settings", "telemetry"],
+    &["settings"],
+    &["telemetry"],
     &["auth"],
     &["state"],
     &["outbound", "source"],
