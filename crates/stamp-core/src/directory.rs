@@ -1,6 +1,14 @@
 //! Where each tenant lives: an arena of names and a hash table over it. Built once, then only read.
+//!
+//! A tenant costs its name, 12 bytes of entry and 5 to 12 bytes of hash table; nothing is allocated
+//! per tenant, and a look-up compares the whole name.
 
-use crate::id::{StampIndex, TenantIndex};
+use std::fmt;
+use std::hash::BuildHasher as _;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::id::{StampIndex, TenantId, TenantIndex};
 use crate::table::TenantState;
 
 /// One tenant's entry.
@@ -19,30 +27,194 @@ pub struct Tenant {
 pub struct FenceIndex(pub u16);
 
 /// All tenants of a table.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Directory {
-    entries: Vec<(Box<str>, Tenant)>,
+    names: String,
+    entries: Vec<Entry>,
+    by_name: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    name_start: u32,
+    home: u32,
+    fence: u16,
+    name_bytes: u8,
+    state: TenantState,
+}
+
+/// Why a tenant cannot be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InsertError {
+    /// The name is taken.
+    #[error("this tenant has an entry already")]
+    Duplicate(TenantIndex),
+    /// 4 GiB of names are too many.
+    #[error("no directory holds more than 4 GiB of names")]
+    Full,
 }
 
 impl Directory {
+    /// Room for this many tenants.
+    #[must_use]
+    pub fn with_capacity(tenants: usize) -> Self {
+        Self {
+            names: String::new(),
+            entries: Vec::with_capacity(tenants),
+            by_name: HashTable::with_capacity(tenants),
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+
     /// The place of the tenant of this name (folded to lower case already).
     #[must_use]
     pub fn find(&self, name: &str) -> Option<TenantIndex> {
-        let at = self.entries.iter().position(|(known, _)| **known == *name)?;
-        u32::try_from(at).ok().map(TenantIndex)
+        let is_it = |place: &u32| self.name(TenantIndex(*place)) == name;
+        self.by_name.find(self.hasher.hash_one(name), is_it).map(|place| TenantIndex(*place))
     }
 
-    /// Stub.
+    /// The name of the tenant at this place.
     #[must_use]
-    #[expect(clippy::indexing_slicing, reason = "stub")]
     pub fn name(&self, index: TenantIndex) -> &str {
-        &self.entries[index.at()].0
+        let Some(entry) = self.entries.get(index.at()) else { return "" };
+        name_of(&self.names, *entry)
     }
 
-    /// Stub.
+    /// The tenant at this place.
     #[must_use]
-    #[expect(clippy::indexing_slicing, reason = "stub")]
     pub fn tenant(&self, index: TenantIndex) -> Tenant {
-        self.entries[index.at()].1
+        #[expect(clippy::indexing_slicing, reason = "a TenantIndex is made by this table only")]
+        let entry = self.entries[index.at()];
+        Tenant { home: StampIndex(entry.home), fence: FenceIndex(entry.fence), state: entry.state }
+    }
+
+    /// How many tenants there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Is there no tenant at all?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// All tenants, in the order in which they were added.
+    pub fn iter(&self) -> impl Iterator<Item = (TenantIndex, &str, Tenant)> {
+        (0..self.count()).map(|place| {
+            let index = TenantIndex(place);
+            (index, self.name(index), self.tenant(index))
+        })
+    }
+
+    /// Adds a tenant.
+    pub fn insert(
+        &mut self,
+        name: &TenantId<'_>,
+        tenant: Tenant,
+    ) -> Result<TenantIndex, InsertError> {
+        let name = name.as_str();
+        if let Some(first) = self.find(name) {
+            return Err(InsertError::Duplicate(first));
+        }
+        let name_start = u32::try_from(self.names.len()).map_err(|_full| InsertError::Full)?;
+        let name_bytes = u8::try_from(name.len()).map_err(|_full| InsertError::Full)?;
+        let place = self.count();
+        self.names.push_str(name);
+        self.entries.push(Entry {
+            name_start,
+            home: tenant.home.0,
+            fence: tenant.fence.0,
+            name_bytes,
+            state: tenant.state,
+        });
+        let Self { names, entries, by_name, hasher } = self;
+        by_name.insert_unique(hasher.hash_one(name), place, |place| {
+            let entry = entries.get(*place as usize).copied();
+            hasher.hash_one(entry.map_or("", |entry| name_of(names, entry)))
+        });
+        Ok(TenantIndex(place))
+    }
+
+    /// Gives back what was reserved and is not used.
+    pub fn shrink(&mut self) {
+        self.names.shrink_to_fit();
+        self.entries.shrink_to_fit();
+    }
+
+    /// Bytes on the heap.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.names.capacity()
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.by_name.allocation_size()
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "`insert` stops at 4 GiB of names")]
+    fn count(&self) -> u32 {
+        self.entries.len() as u32
+    }
+}
+
+/// A million names are not worth printing.
+impl fmt::Debug for Directory {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Directory").field("tenants", &self.len()).finish_non_exhaustive()
+    }
+}
+
+fn name_of(names: &str, entry: Entry) -> &str {
+    let start = entry.name_start as usize;
+    names.get(start..start + usize::from(entry.name_bytes)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(home: u32) -> Tenant {
+        Tenant { home: StampIndex(home), fence: FenceIndex(0), state: TenantState::Active }
+    }
+
+    fn of(names: impl Iterator<Item = String>) -> Directory {
+        let mut directory = Directory::default();
+        for (home, name) in (0..).zip(names) {
+            directory.insert(&TenantId::parse(&name).unwrap(), tenant(home)).unwrap();
+        }
+        directory
+    }
+
+    #[test]
+    fn each_tenant_is_found_under_its_whole_name_only() {
+        let directory = of((0..2000).map(|number| format!("tenant-{number}")));
+        for number in 0..2000 {
+            let index = directory.find(&format!("tenant-{number}")).unwrap();
+            assert_eq!(directory.tenant(index), tenant(number));
+            assert_eq!(directory.name(index), format!("tenant-{number}"));
+        }
+        assert_eq!(directory.find("tenant-"), None);
+        assert_eq!(directory.find("tenant-00"), None);
+        assert_eq!(directory.find(""), None);
+        assert_eq!(directory.len(), 2000);
+    }
+
+    #[test]
+    fn a_name_is_given_once() {
+        let mut directory = of(["acme".to_owned()].into_iter());
+        let again = directory.insert(&TenantId::parse("ACME").unwrap(), tenant(1));
+        assert_eq!(again, Err(InsertError::Duplicate(TenantIndex(0))));
+        assert_eq!(directory.tenant(TenantIndex(0)), tenant(0));
+    }
+
+    #[test]
+    fn a_tenant_costs_at_most_40_bytes_beyond_its_name() {
+        for tenants in [1000_usize, 30_000, 70_000] {
+            let mut directory = of((0..tenants).map(|number| format!("{number:010}")));
+            directory.shrink();
+            let beyond_names = directory.heap_bytes() - tenants * 10;
+            assert!(beyond_names <= 40 * tenants, "{beyond_names} for {tenants}");
+        }
     }
 }

@@ -69,6 +69,8 @@ pub(crate) fn drawn(sketches: &[Sketch]) -> RoutingTable {
         stamp_by_id: (0..sketches.len()).map(|at| (id(at), index(at))).collect(),
         endpoint_owner: owners,
         residencies: vec!["eu".into(), "us".into()],
+        // The first fences nobody in; then one for each zone.
+        fences: [vec![], vec![ResidencyIndex(0)], vec![ResidencyIndex(1)]].map(Into::into).into(),
         directory: Directory::default(),
         domains: BTreeMap::new(),
         tenants_by_stamp: sketches.iter().map(|sketch| sketch.tenants).collect(),
@@ -103,7 +105,12 @@ fn stamp(sketch: &Sketch) -> Stamp {
             pending_max: 100,
             pending_timeout: seconds(1),
         },
-        retry: RetryPolicy { attempts_max: NonZeroU32::MIN, replay_bytes: 0 },
+        retry: RetryPolicy {
+            attempts_max: NonZeroU32::MIN,
+            budget_percent: 20,
+            statuses: Vec::new(),
+            replay_bytes: 0,
+        },
         failback: FailbackPolicy { hold: seconds(30) },
         endpoints: Vec::new(),
         failover: Vec::new(),

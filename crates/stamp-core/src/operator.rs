@@ -174,7 +174,7 @@ pub fn would_strand(table: &RoutingTable, stamp: StampIndex, standings: &[StampS
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{STANDING, table};
+    use crate::fixture::{STANDING, Sketch, drawn, sketch, table};
     use crate::standing::StampHealth;
 
     fn order(force: Force) -> Order {
@@ -262,6 +262,13 @@ mod tests {
         assert_eq!(would_strand(&table, c, &standings), 0, "c has no tenants");
         standings[1].health = StampHealth::Down;
         assert_eq!(would_strand(&table, a, &standings), 5, "b is down");
+    }
+
+    #[test]
+    fn a_fenced_edge_is_no_way_out() {
+        let elsewhere = Sketch { residency: 1, ..sketch("b", &[], 0) };
+        let table = drawn(&[sketch("a", &["b"], 5), elsewhere]);
+        assert_eq!(would_strand(&table, StampIndex(0), &[STANDING; 2]), 5);
     }
 
     #[test]

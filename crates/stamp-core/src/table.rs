@@ -1,6 +1,18 @@
 //! The validated routing.toml: right by construction. `raw` is the same as written; `load` in this
 //! module turns one into the other and reports every mistake at once.
 
+mod identity;
+mod load;
+mod proof;
+#[cfg(test)]
+mod properties;
+mod stamps;
+mod tenant_file;
+mod tenants;
+#[cfg(test)]
+mod tests;
+mod zones;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -9,6 +21,8 @@ use std::time::Duration;
 use crate::directory::{Directory, FenceIndex};
 use crate::id::{EndpointIndex, StampId, StampIndex, TenantIndex};
 use crate::standing::OperatorState;
+
+pub use load::{FILE_BYTES_MAX, Loaded, Rejected, load};
 
 /// Everything that the resolver needs, immutable.
 #[derive(Debug)]
@@ -19,6 +33,8 @@ pub struct RoutingTable {
     pub(crate) stamp_by_id: BTreeMap<StampId<'static>, StampIndex>,
     pub(crate) endpoint_owner: Vec<(StampIndex, u32)>,
     pub(crate) residencies: Vec<Box<str>>,
+    /// Sets of zones, sorted; the first is empty and fences nobody in.
+    pub(crate) fences: Vec<Box<[ResidencyIndex]>>,
     /// Where each tenant lives.
     pub directory: Directory,
     pub(crate) domains: BTreeMap<Box<str>, TenantIndex>,
@@ -172,6 +188,10 @@ pub struct PoolPolicy {
 pub struct RetryPolicy {
     /// Attempts in all, the first included.
     pub attempts_max: NonZeroU32,
+    /// The most repeats, in percent of requests, 0 to 100, plus 10 a second.
+    pub budget_percent: u32,
+    /// Response codes that are repeated too, where the request may be. Sorted; 500 to 599.
+    pub statuses: Vec<u16>,
     /// Largest request body kept for a repeat, in bytes.
     pub replay_bytes: u64,
 }
@@ -385,16 +405,29 @@ impl RoutingTable {
         (0..).map(StampIndex).zip(&self.stamps)
     }
 
-    /// May data under this fence go to a stamp of this residency?
+    /// May what is behind this fence be in a stamp of this residency?
     #[must_use]
-    pub fn fence_allows(&self, fence: FenceIndex, to: Option<ResidencyIndex>) -> bool {
-        to == Some(ResidencyIndex(fence.0))
+    pub fn fence_allows(&self, fence: FenceIndex, residency: Option<ResidencyIndex>) -> bool {
+        zones::allows(&self.fences, fence, residency)
     }
 
-    /// May the data of this home go to that stamp?
+    /// May requests for the stamp `home`, without a tenant, be served by the stamp `to`?
     #[must_use]
     pub fn stamp_fence_allows(&self, home: StampIndex, to: StampIndex) -> bool {
-        let home = self.stamp(home).residency;
-        home.is_none() || home == self.stamp(to).residency
+        match self.stamp(home).residency {
+            Some(zone) => self.stamp(to).residency == Some(zone),
+            None => true,
+        }
+    }
+
+    /// The names of the zones that a fence allows; none for the fence that fences nobody in.
+    pub fn fence_zones(&self, fence: FenceIndex) -> impl Iterator<Item = &str> {
+        let zones = self.fences.get(usize::from(fence.0)).into_iter().flatten();
+        zones.map(|zone| self.residency_name(*zone))
+    }
+
+    /// All custom domains and their tenants, by name.
+    pub fn domains(&self) -> impl Iterator<Item = (&str, TenantIndex)> {
+        self.domains.iter().map(|(host, tenant)| (&**host, *tenant))
     }
 }

@@ -73,6 +73,10 @@ impl Bench {
 const TRIAL_FAILED: Event =
     Event::TrialFailed(Failure { kind: FailureKind::Connect, tenant: None });
 
+const fn bad_status(tenant: u64) -> Event {
+    Event::Failed(Failure { kind: FailureKind::BadStatus, tenant: Some(tenant) })
+}
+
 #[test]
 fn failures_in_a_row_open_it() {
     let mut bench = Bench::new();
@@ -122,29 +126,44 @@ fn a_poison_tenant_among_refused_connections_adds_nothing() {
 fn half_of_enough_requests_open_it() {
     let mut bench = Bench::new();
     for at in 0..9 {
-        bench.report(
-            1,
-            Some(Event::Failed(Failure { kind: FailureKind::BadStatus, tenant: Some(at) })),
-        );
+        bench.report(1, Some(bad_status(at)));
     }
     assert!(!bench.is_open(), "18 requests are too few");
-    bench.report(1, Some(Event::Failed(Failure { kind: FailureKind::BadStatus, tenant: Some(9) })));
+    bench.report(1, Some(bad_status(9)));
     assert!(bench.is_open());
     assert_eq!(bench.breaker.cause().unwrap().rule, TripRule::Ratio);
 }
 
 #[test]
-fn the_window_forgets() {
+fn the_window_forgets_failures() {
     let mut bench = Bench::new();
-    for at in 0..9 {
-        bench.report(
-            1,
-            Some(Event::Failed(Failure { kind: FailureKind::BadStatus, tenant: Some(at) })),
-        );
+    let refused = Event::Failed(Failure { kind: FailureKind::Connect, tenant: None });
+    (0..9).for_each(|_| bench.report(1, Some(refused)));
+    bench.pass(11);
+    bench.report(1, Some(refused));
+    assert!(!bench.is_open());
+}
+
+#[test]
+fn the_window_forgets_witnesses() {
+    let mut bench = Bench::new();
+    for tenant in [1, 2] {
+        bench.report(1, Some(bad_status(tenant)));
     }
     bench.pass(11);
-    bench.report(1, Some(Event::Failed(Failure { kind: FailureKind::BadStatus, tenant: Some(9) })));
+    (0..20).for_each(|_| bench.report(1, Some(bad_status(3))));
     assert!(!bench.is_open());
+}
+
+#[test]
+fn the_window_slides_by_a_tenth() {
+    let mut bench = Bench::new();
+    for tenant in 0..9 {
+        bench.report(1, Some(bad_status(tenant)));
+        bench.pass(1);
+    }
+    bench.report(1, Some(bad_status(9)));
+    assert!(bench.is_open(), "all ten are within ten seconds");
 }
 
 #[test]

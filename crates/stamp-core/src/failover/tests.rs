@@ -114,3 +114,15 @@ fn an_edge_on_trial_may_be_tried_only_when_nobody_serves() {
     standings[0].serving = Serving::Edge(0);
     assert_eq!(choose_trial(&table, &standings, SAFE), None);
 }
+
+#[test]
+fn an_edge_on_trial_takes_neither_fenced_data_nor_writes_that_it_does_not_serve() {
+    let (mut table, mut standings) = scene(Serving::Nobody);
+    standings[1].health = StampHealth::Trial;
+    standings[2].health = StampHealth::Down;
+    table.stamps[0].failover[0].mode = EdgeMode::ReadOnly;
+    assert_eq!(choose_trial(&table, &standings, OTHER), None);
+    assert!(choose_trial(&table, &standings, SAFE).is_some());
+    table.stamps[1].residency = Some(ResidencyIndex(1));
+    assert_eq!(choose_trial(&table, &standings, SAFE), None);
+}

@@ -154,7 +154,7 @@ impl World {
         let mut ways = Vec::new();
         for (home, stamp) in self.table.indexed_stamps() {
             for method in [MethodClass::Safe, MethodClass::Idempotent, MethodClass::Other] {
-                let fence = crate::directory::FenceIndex(stamp.residency.unwrap().0);
+                let fence = crate::directory::FenceIndex(stamp.residency.unwrap().0 + 1);
                 for fence in [Fence::Home, Fence::Tenant(fence)] {
                     let needs = Needs { home, fence, method };
                     let chosen = [

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::fleet::Fleet;
 use crate::fleet::endpoint::EndpointState;
 use crate::fleet::stamp::StampState;
-use crate::id::{StampId, StampIndex};
+use crate::id::{EndpointIndex, StampId, StampIndex};
 use crate::standing::Serving;
 use crate::table::{RoutingTable, Stamp};
 use crate::time::Moment;
@@ -37,7 +37,8 @@ impl Fleet {
             let known = former.stamps.remove(&stamp.id);
             self.stamps.push(adopted(table, (index, stamp), known, now));
         }
-        self.endpoints.sort_by_key(|endpoint| endpoint.index);
+        // The table numbers endpoints in the order of its stamps.
+        debug_assert!((0..).zip(&self.endpoints).all(|(at, it)| it.index == EndpointIndex(at)));
         self.revision += 1;
         for index in (0..).map(StampIndex).take(self.stamps.len()) {
             self.sum_up(index, now);

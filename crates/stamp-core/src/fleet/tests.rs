@@ -234,6 +234,14 @@ fn a_drained_home_is_answered_for_and_is_drained_when_nothing_is_in_flight() {
 }
 
 #[test]
+fn that_nothing_is_in_flight_must_be_told_after_each_order() {
+    let mut scene = Scene::new();
+    scene.fleet.in_flight(A, 0, scene.now);
+    scene.drain("a");
+    assert_eq!(scene.fleet.standings().stamps[A.at()].operator, OperatorState::Draining);
+}
+
+#[test]
 fn a_home_that_was_sound_all_along_comes_back_with_the_undrain() {
     let mut scene = Scene::new();
     scene.drain("a");

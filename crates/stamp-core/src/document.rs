@@ -1,1 +1,0 @@
-//! A TOML text, read with all of its mistakes at once.

@@ -1,1 +1,0 @@
-//! routing.toml as written.

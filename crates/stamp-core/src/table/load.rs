@@ -1,0 +1,161 @@
+//! routing.toml as written -> `RoutingTable`, or every mistake at once. Does no I/O: `read` does.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::stamps::Stamps;
+use super::tenant_file::TenantFile;
+use super::tenants::Tenants;
+use super::zones::Zones;
+use super::{Identity, KeySource, RoutingTable, identity, proof};
+use crate::diagnostic::{Diagnostic, SourceText};
+use crate::document::{self, Findings, Report, Span, Written, beside};
+use crate::raw::{self, RawRouting, RawTenantFile};
+
+/// The largest routing.toml. What is larger belongs into tenant files.
+pub const FILE_BYTES_MAX: usize = 4 << 20;
+
+/// A table and what was found on the way to it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The table.
+    pub table: RoutingTable,
+    /// What is wrong and was lived with: bad rows of tenant files.
+    pub warnings: Vec<Diagnostic>,
+    /// The texts that the warnings point into.
+    pub sources: Vec<SourceText>,
+    /// Every file that routing.toml names: tenant files and key files, joined to its directory.
+    pub files: Vec<PathBuf>,
+    /// Tenants whose row is bad and who keep their former entry.
+    pub tenants_kept: usize,
+}
+
+/// Why there is no table.
+#[derive(Debug, thiserror::Error)]
+#[error("{} mistakes", diagnostics.len())]
+pub struct Rejected {
+    /// Every mistake, in the order of the texts. Never empty.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The texts that they point into; the first is the file itself.
+    pub sources: Vec<SourceText>,
+}
+
+impl From<Findings> for Rejected {
+    fn from(findings: Findings) -> Self {
+        Self { diagnostics: findings.errors, sources: findings.sources }
+    }
+}
+
+/// Loads a table. `read` reads a file that routing.toml names; `former` is the table in force,
+/// from which tenants with bad rows keep their entry.
+pub fn load(
+    main: SourceText,
+    read: &mut dyn FnMut(&Path) -> io::Result<Arc<[u8]>>,
+    former: Option<&RoutingTable>,
+) -> Result<Loaded, Rejected> {
+    let (file, text) = (main.path.clone(), Arc::clone(&main.text));
+    let mut report = Report::new(main);
+    if text.len() > FILE_BYTES_MAX {
+        report
+            .error(Span::default(), "routing.toml has over 4 MiB")
+            .help("move `[tenants]` into a `[[tenant_file]]`");
+        return Err(report.finish().into());
+    }
+    let raw = document::open(&text, &mut report).and_then(|tree| raw::read(tree, &mut report));
+    // In a broken text nothing refers to anything for certain.
+    let Some(raw) = raw.filter(|_| !report.has_syntax_errors()) else {
+        return Err(report.finish().into());
+    };
+    let mut loading = Loading { file: &file, read, former, report };
+    let (table, tenants_kept) = loading.build(&raw);
+    let mut files = loading.tenant_files(&raw.tenant_file);
+    files.extend(table.identity.key_files());
+    if loading.report.has_errors() {
+        return Err(loading.report.finish().into());
+    }
+    let Findings { warnings, sources, .. } = loading.report.finish();
+    Ok(Loaded { table, warnings, sources, files, tenants_kept })
+}
+
+struct Loading<'a> {
+    file: &'a Path,
+    read: &'a mut dyn FnMut(&Path) -> io::Result<Arc<[u8]>>,
+    former: Option<&'a RoutingTable>,
+    report: Report,
+}
+
+impl Loading<'_> {
+    /// Builds the table and counts the tenants that keep their former entry. What is wrong is in
+    /// the report, and the table is then good for nothing.
+    fn build(&mut self, raw: &RawRouting) -> (RoutingTable, usize) {
+        let mut zones = Zones::new();
+        let stamps = Stamps::build(&raw.stamp, &mut zones, &mut self.report);
+        let identity = identity::build(&raw.identity, self.file, &mut self.report);
+        let mut tenants = Tenants::new(&stamps, &mut zones, &mut self.report);
+        tenants.add_inline(&raw.tenants);
+        add_tenant_files(&raw.tenant_file, (self.file, self.former), self.read, &mut tenants);
+        let domains = tenants.domains(&raw.domains, &identity.host.neutral);
+        let Tenants { mut directory, kept, .. } = tenants;
+        directory.shrink();
+        proof::prove_residency(&stamps, &directory, &mut zones, &mut self.report);
+        let mut tenants_by_stamp = vec![0; stamps.list.len()];
+        for (_, _, tenant) in directory.iter() {
+            if let Some(count) = tenants_by_stamp.get_mut(tenant.home.at()) {
+                *count += 1;
+            }
+        }
+        let (residencies, fences) = zones.into_parts();
+        let Stamps { list, by_id, endpoint_owner, .. } = stamps;
+        let table = RoutingTable {
+            identity,
+            stamps: list,
+            stamp_by_id: by_id,
+            endpoint_owner,
+            residencies,
+            fences,
+            directory,
+            domains,
+            tenants_by_stamp,
+        };
+        (table, kept)
+    }
+
+    fn tenant_files(&self, raw: &[RawTenantFile]) -> Vec<PathBuf> {
+        raw.iter().map(|file| beside(self.file, &file.path.value)).collect()
+    }
+}
+
+/// Reads the tenant files that `file` names.
+fn add_tenant_files(
+    raw: &[RawTenantFile],
+    (file, former): (&Path, Option<&RoutingTable>),
+    read: &mut dyn FnMut(&Path) -> io::Result<Arc<[u8]>>,
+    tenants: &mut Tenants<'_>,
+) {
+    let mut places: BTreeMap<PathBuf, Span> = BTreeMap::new();
+    for RawTenantFile { path: Written { value, span } } in raw {
+        let path = beside(file, value);
+        if let Some(first) = places.insert(path.clone(), *span) {
+            tenants
+                .report
+                .error(*span, "this tenant file is named twice")
+                .note(first, "first named here")
+                .help("remove one of them");
+            continue;
+        }
+        TenantFile { named_at: *span, path, former }.load(read, tenants);
+    }
+}
+
+impl Identity {
+    /// The files with the keys of all issuers.
+    pub fn key_files(&self) -> impl Iterator<Item = PathBuf> {
+        self.jwt.iter().map(|rule| match &rule.keys {
+            KeySource::JwksFile(path)
+            | KeySource::PublicKeyFile(path)
+            | KeySource::HmacSecretFile(path) => path.clone(),
+        })
+    }
+}

@@ -1,0 +1,216 @@
+//! Where each tenant lives: inline entries and custom domains. `tenant_file` reads the large lists.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ResidencyIndex;
+use super::stamps::Stamps;
+use super::zones::{TooManyZones, Zones};
+use crate::directory::{Directory, FenceIndex, InsertError, Tenant};
+use crate::document::{Named, Report, Span, Written, did_you_mean};
+use crate::id::{StampIndex, TenantId, TenantIndex};
+use crate::raw::{RawTenant, ShortOrLong, parse_domain};
+
+/// In a larger directory nobody looks for the name that was probably meant.
+const SUGGEST_AMONG_MAX: usize = 10_000;
+
+/// Tenants while they are gathered.
+#[derive(Debug)]
+pub(super) struct Tenants<'a> {
+    pub(super) stamps: &'a Stamps,
+    pub(super) zones: &'a mut Zones,
+    pub(super) report: &'a mut Report,
+    pub(super) directory: Directory,
+    /// Of each tenant: where its entry begins. As large as the directory, so no `Span`.
+    places: Vec<usize>,
+    /// Tenants whose row in a tenant file is bad and who had no entry before.
+    pub(super) left_out: BTreeSet<String>,
+    /// Bad rows whose tenants keep their former entry.
+    pub(super) kept: usize,
+}
+
+/// Why a tenant cannot live so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum FenceError {
+    /// Its residency does not contain its own home.
+    #[error("its residency {fence} excludes its home `{home}`")]
+    ExcludesHome {
+        /// The zones it names.
+        fence: String,
+        /// Its home stamp.
+        home: String,
+    },
+    /// A list of no zones.
+    #[error("its residency names no zone")]
+    Empty,
+    /// Numbers run out.
+    #[error(transparent)]
+    TooMany(#[from] TooManyZones),
+}
+
+impl<'a> Tenants<'a> {
+    pub(super) fn new(stamps: &'a Stamps, zones: &'a mut Zones, report: &'a mut Report) -> Self {
+        Self {
+            stamps,
+            zones,
+            report,
+            directory: Directory::default(),
+            places: Vec::new(),
+            left_out: BTreeSet::new(),
+            kept: 0,
+        }
+    }
+
+    /// Takes the tenants of `[tenants]`.
+    pub(super) fn add_inline(&mut self, raw: &Named<ShortOrLong<RawTenant>>) {
+        for (Written { value: name, span }, ShortOrLong(raw)) in &raw.0 {
+            let id = match TenantId::parse(name) {
+                Ok(id) => id,
+                Err(error) => {
+                    self.report
+                        .error(*span, format!("`{name}`: {error}"))
+                        .label("expected the id of a tenant")
+                        .help(
+                            "a tenant id has 1 to 128 letters, digits, dots, underscores, hyphens",
+                        );
+                    continue;
+                }
+            };
+            if let Some(tenant) = self.inline(&id, raw) {
+                self.insert(&id, *span, tenant);
+            }
+        }
+    }
+
+    fn inline(&mut self, id: &TenantId<'_>, raw: &RawTenant) -> Option<Tenant> {
+        let Written { value: stamp, span } = &raw.stamp;
+        let home = match self.stamps.find(stamp.as_str()) {
+            Ok(home) => home,
+            Err(help) => {
+                self.report.error(*span, format!("there is no stamp `{stamp}`")).help(help);
+                return None;
+            }
+        };
+        let zones = raw.residency.as_ref().map(|zones| {
+            let numbers: Result<Vec<_>, _> =
+                zones.value.iter().map(|zone| self.zones.zone(&zone.0)).collect();
+            (zones.span, numbers)
+        });
+        let (place, zones) = match zones {
+            Some((place, Ok(zones))) => (place, Some(zones)),
+            Some((place, Err(error))) => {
+                self.report.error(place, error.to_string());
+                return None;
+            }
+            None => (*span, None),
+        };
+        match self.fence(home, zones) {
+            Ok(fence) => Some(Tenant { home, fence, state: raw.state }),
+            Err(error) => {
+                self.report
+                    .error(place, format!("tenant `{id}`: {error}"))
+                    .help("add the zone of its home, or move the tenant");
+                None
+            }
+        }
+    }
+
+    /// The fence of a tenant that lives there and names these zones, or none.
+    pub(super) fn fence(
+        &mut self,
+        home: StampIndex,
+        zones: Option<Vec<ResidencyIndex>>,
+    ) -> Result<FenceIndex, FenceError> {
+        let residency = self.stamps.list.get(home.at()).and_then(|stamp| stamp.residency);
+        let Some(zones) = zones else { return Ok(self.zones.fence_of_home(residency)?) };
+        if zones.is_empty() {
+            return Err(FenceError::Empty);
+        }
+        let fence = self.zones.fence(zones)?;
+        self.check_home(home, fence)?;
+        Ok(fence)
+    }
+
+    /// May a tenant behind this fence live there?
+    pub(super) fn check_home(&self, home: StampIndex, fence: FenceIndex) -> Result<(), FenceError> {
+        let Some(stamp) = self.stamps.list.get(home.at()) else { return Err(FenceError::Empty) };
+        if self.zones.allows(fence, stamp.residency) {
+            return Ok(());
+        }
+        Err(FenceError::ExcludesHome {
+            fence: self.zones.list(fence),
+            home: stamp.id.as_str().to_owned(),
+        })
+    }
+
+    /// Adds a tenant whose entry stands at this place.
+    pub(super) fn insert(&mut self, id: &TenantId<'_>, span: Span, tenant: Tenant) {
+        match self.directory.insert(id, tenant) {
+            Ok(_place) => self.places.push(span.start),
+            Err(InsertError::Duplicate(first)) => {
+                let start = self.places.get(first.at()).copied().unwrap_or_default();
+                let first = Span { start, end: start + id.as_str().len() };
+                self.report
+                    .error(span, format!("tenant `{id}` has two entries"))
+                    .note(first, "first entry")
+                    .help("a tenant lives on one stamp: remove one of the entries");
+            }
+            Err(error @ InsertError::Full) => {
+                self.report.error(span, error.to_string());
+            }
+        }
+    }
+
+    /// Reads `[domains]`; `neutral` are the hosts that name nobody.
+    pub(super) fn domains(
+        &mut self,
+        raw: &Named<Written<TenantId<'static>>>,
+        neutral: &[Box<str>],
+    ) -> BTreeMap<Box<str>, TenantIndex> {
+        let mut places: BTreeMap<Box<str>, Span> = BTreeMap::new();
+        let mut domains = BTreeMap::new();
+        for (Written { value: text, span }, tenant) in &raw.0 {
+            let host = match parse_domain(text) {
+                Ok(host) => host.0,
+                Err(error) => {
+                    let expected = "expected a host name such as \"orders.acme.example\"";
+                    self.report.error(*span, format!("`{text}`: {error}")).label(expected);
+                    continue;
+                }
+            };
+            if let Some(first) = places.insert(host.clone(), *span) {
+                self.report
+                    .error(*span, format!("host `{host}` is listed twice"))
+                    .note(first, "first listed here")
+                    .help("a host belongs to one tenant: remove one of the entries");
+                continue;
+            }
+            if neutral.contains(&host) {
+                self.report
+                    .error(*span, format!("host `{host}` is neutral and names a tenant"))
+                    .help("remove it here, or from `neutral` of `[identity.host]`");
+            }
+            if let Some(index) = self.domain_tenant(tenant) {
+                domains.insert(host, index);
+            }
+        }
+        domains
+    }
+
+    fn domain_tenant(&mut self, tenant: &Written<TenantId<'static>>) -> Option<TenantIndex> {
+        let Written { value: name, span } = tenant;
+        let found = self.directory.find(name.as_str());
+        if found.is_some() {
+            return found;
+        }
+        if self.left_out.contains(name.as_str()) {
+            self.report.warning(*span, format!("tenant `{name}` is left out, and so is this host"));
+            return None;
+        }
+        let known = self.directory.iter().map(|(_, known, _)| known).take(SUGGEST_AMONG_MAX);
+        let near = did_you_mean(name.as_str(), known);
+        self.report
+            .error(*span, format!("there is no tenant `{name}`"))
+            .help(near.unwrap_or_else(|| "add it to `[tenants]` or to a tenant file".to_owned()));
+        None
+    }
+}

@@ -1,0 +1,13 @@
+//! What every test stands on: a gateway process, fake stamps, a raw client, tokens, bounded waits.
+
+pub mod client;
+pub mod command;
+pub mod deadline;
+pub mod files;
+pub mod gateway;
+pub mod http1;
+pub mod metrics;
+pub mod scene;
+pub mod script;
+pub mod stamp;
+pub mod token;

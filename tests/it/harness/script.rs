@@ -1,0 +1,94 @@
+//! What a fake stamp does with a request: the script that a test writes for it.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, mpsc, watch};
+
+/// What to do with one request.
+#[derive(Clone, Debug)]
+pub enum Script {
+    /// Answer 200 with what arrived, as JSON.
+    Echo,
+    /// The same, with `Connection: close`, and close.
+    EchoAndClose,
+    /// The same, and close without having said so.
+    EchoAndCloseUnsaid,
+    /// Send these bytes, keep the connection.
+    Raw(Vec<u8>),
+    /// Send these bytes, close.
+    RawAndClose(Vec<u8>),
+    /// Send these bytes before the body was read, and read none of it.
+    RawBeforeBody(Vec<u8>),
+    /// Reset as soon as the head was read.
+    ResetAfterHead,
+    /// Reset as soon as the whole request was read.
+    ResetAfterBody,
+    /// Answer the head and ten of a hundred bytes, then reset.
+    ResetMidBody,
+    /// Echo the first request of a connection; close as soon as the head of a second is there.
+    CloseWhenReused,
+    /// Never answer; wait for the peer to give up.
+    Hang,
+    /// Wait for the gate before anything but the head is read, then go on.
+    Gated(Gate, Box<Script>),
+    /// Answer 200 with the bytes of [`pattern`], so many.
+    Download(u64),
+    /// Answer 200, chunked: one chunk for each text that the test sends.
+    Stream(Feed),
+    /// Answer 101 and give back every byte that comes.
+    Upgrade,
+}
+
+/// A whole plain answer.
+pub fn plain(status: u16, fields: &str, body: &str) -> Script {
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status} Status\r\n{fields}Content-Length: {length}\r\n\r\n");
+    Script::Raw(format!("{head}{body}").into_bytes())
+}
+
+/// Holds scripts back until the test opens it.
+#[derive(Clone, Debug)]
+pub struct Gate(watch::Sender<bool>);
+
+impl Gate {
+    /// A closed gate.
+    pub fn closed() -> Self {
+        Self(watch::Sender::new(false))
+    }
+
+    /// Lets everybody pass, now and later.
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Waits until the gate is open.
+    pub async fn passed(&self) {
+        let mut opening = self.0.subscribe();
+        opening.wait_for(|open| *open).await.map(drop).unwrap();
+    }
+
+    /// A script that waits here first.
+    pub fn before(&self, script: Script) -> Script {
+        Script::Gated(self.clone(), Box::new(script))
+    }
+}
+
+/// The stamp's end of a stream that the test drives.
+pub type Feed = Arc<Mutex<mpsc::UnboundedReceiver<String>>>;
+
+/// The two ends of a stream: the test sends, the stamp forwards.
+pub fn feed() -> (mpsc::UnboundedSender<String>, Feed) {
+    let (test, stamp) = mpsc::unbounded_channel();
+    (test, Arc::new(Mutex::new(stamp)))
+}
+
+/// The byte at this place of every generated body.
+pub fn pattern(at: u64) -> u8 {
+    // A prime below 256, so that a lost or doubled block of any usual size shows.
+    u8::try_from(at % 251).unwrap()
+}
+
+/// A block of [`pattern`] that starts at `from`.
+pub fn block(from: u64, length: usize) -> Vec<u8> {
+    (from..).take(length).map(pattern).collect()
+}

@@ -1,0 +1,39 @@
+//! The promises of the contract, each tried on the real program over real sockets. Every module
+//! is one chapter of the contract; `harness` is what they stand on.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test fails by panicking and says why on stderr; nothing here is a public interface"
+)]
+
+mod harness;
+
+mod admin;
+mod bodies;
+mod command_line;
+mod configuration_files;
+mod connections;
+mod demonstration;
+mod drain;
+mod drain_commands;
+mod failover;
+mod fake_stamp;
+mod forwarding;
+mod health;
+mod hostile_stamps;
+mod identity;
+mod limits;
+mod load;
+mod reload;
+mod reload_refused;
+mod repeats;
+mod shutdown;
+mod timeouts;
+mod tokens;

@@ -1,0 +1,136 @@
+//! Every timeout of gateway.toml that concerns HTTP/1.1, each with its code.
+
+use crate::harness::http1::{Broken, Request, get};
+use crate::harness::scene::{ACME, PAIR, Pair, pair_without_edge};
+use crate::harness::script::{Gate, Script};
+
+async fn timed(key: &str) -> Pair {
+    let table = pair_without_edge();
+    Pair::planned(&table, |plan| plan.set("timeouts", key, "\"300ms\"")).await
+}
+
+#[tokio::test]
+async fn a_request_head_that_never_ends_is_timed_out() {
+    let pair = timed("request_headers").await;
+    let mut client = pair.gateway.connect().await;
+    client.send(format!("GET / HTTP/1.1\r\nHost: {ACME}\r\nX-Slow: ")).await;
+    client.answer().await.assert_problem(408, "request_timeout");
+    assert!(client.closed().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_second_request_head_that_never_ends_is_timed_out() {
+    let pair = timed("request_headers").await;
+    let mut client = pair.gateway.connect().await;
+    assert_eq!(client.exchange(&get(ACME, "/")).await.status, 200);
+    client.send("GET / HTTP/1.1\r\nHost").await;
+    client.answer().await.assert_problem(408, "request_timeout");
+}
+
+#[tokio::test]
+async fn a_connection_without_a_first_byte_is_closed_in_silence() {
+    let pair = timed("first_byte").await;
+    let mut client = pair.gateway.connect().await;
+    assert!(client.closed().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_in_silence() {
+    let pair = timed("downstream_idle").await;
+    let mut client = pair.gateway.connect().await;
+    assert_eq!(client.exchange(&get(ACME, "/")).await.status, 200);
+    assert!(client.closed().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_is_timed_out() {
+    let pair = timed("request_body_idle").await;
+    let mut client = pair.gateway.connect().await;
+    let head = Request::new("POST", "/").header("Host", ACME).header("Content-Length", "10");
+    client.send(head.bytes()).await;
+    client.send("half").await;
+    client.answer().await.assert_problem(408, "request_timeout");
+    assert!(pair.a.seen().iter().all(|seen| !seen.complete), "a cut body must not look whole");
+}
+
+#[tokio::test]
+async fn a_stamp_that_does_not_answer_is_timed_out() {
+    let pair = timed("response_headers").await;
+    pair.a.plays(Script::Hang);
+    pair.gateway.get(ACME, "/").await.assert_problem(504, "upstream_timeout");
+    let seen = pair.a.count();
+    pair.a.left_by(seen).await;
+}
+
+#[tokio::test]
+async fn a_post_that_is_not_answered_is_timed_out_and_not_repeated() {
+    let pair = timed("response_headers").await;
+    pair.a.plays(Script::Hang);
+    let post = crate::harness::http1::post(ACME, "/", "x");
+    pair.gateway.send(&post).await.assert_problem(504, "upstream_timeout");
+    assert_eq!(pair.a.count(), 1);
+}
+
+#[tokio::test]
+async fn a_slow_upload_is_no_slow_answer() {
+    let pair = timed("response_headers").await;
+    let mut client = pair.gateway.connect().await;
+    let head = Request::new("POST", "/").header("Host", ACME).header("Content-Length", "8");
+    client.send(head.bytes()).await;
+    let mut ticks = crate::harness::deadline::ticks(10);
+    for _ in 0..8 {
+        ticks.tick().await;
+        client.send("x").await;
+    }
+    assert_eq!(client.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn an_answer_that_stops_coming_is_visibly_cut() {
+    let pair = timed("response_body_idle").await;
+    let raw = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf";
+    pair.a.plays(Script::Raw(raw.into()));
+    let broken = pair.gateway.connect().await.try_exchange(&get(ACME, "/")).await;
+    assert!(matches!(broken, Err(Broken::Cut | Broken::Failed(_))), "{broken:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_altogether_is_timed_out() {
+    let pair = timed("request_total").await;
+    let gate = Gate::closed();
+    pair.a.plays(gate.before(Script::Echo));
+    pair.gateway.get(ACME, "/").await.assert_problem(504, "upstream_timeout");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_answer_a_connect_is_timed_out() {
+    let table = PAIR.replace("http://{stamp_a}", "http://127.0.0.1:{full}");
+    // A listener with a full backlog drops every further connect, as a black hole does.
+    let (port, _held) = full_backlog();
+    let table = table.replace("{full}", &port.to_string());
+    let table = table.replace("failover = [{ to = \"b\", mode = \"read_write\" }]\n", "");
+    let pair = Pair::planned(&table, |plan| plan.set("timeouts", "connect", "\"200ms\"")).await;
+    let answer = pair.gateway.get(ACME, "/").await;
+    assert!([502, 503, 504].contains(&answer.status), "{}", answer.text());
+    let codes = ["connect_failed", "upstream_timeout", "stamp_unavailable"];
+    assert!(codes.contains(&answer.code().as_str()), "{}", answer.text());
+}
+
+/// A port that completes no handshake, and what keeps it so.
+fn full_backlog() -> (u16, Vec<socket2::Socket>) {
+    use socket2::{Domain, Socket, Type};
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let anywhere: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    listener.bind(&anywhere.into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut held = vec![listener];
+    for _ in 0..4 {
+        let filler = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        filler.set_nonblocking(true).unwrap();
+        // In progress or done: either takes a place of the backlog.
+        let _in_progress = filler.connect(&address);
+        held.push(filler);
+    }
+    (address.as_socket().unwrap().port(), held)
+}
