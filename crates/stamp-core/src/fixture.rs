@@ -166,7 +166,7 @@ version = 1
 
 [identity.host]
 patterns = ["{tenant}.app.test", "{stamp}.stamps.test"]
-neutral = ["api.test", "www.app.test", "[::1]"]
+neutral = ["api.test", "www.app.test"]
 verified_only = ["jwt.test", "vip.app.test"]
 
 [identity.header]

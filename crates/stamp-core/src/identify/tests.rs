@@ -105,7 +105,6 @@ fn a_custom_domain_goes_before_a_pattern() {
 fn a_neutral_host_names_nobody_even_under_a_pattern() {
     says(&to("api.test"), "");
     says(&to("www.app.test"), "");
-    says(&to("[0:0::1]:80"), "");
 }
 
 #[test]
