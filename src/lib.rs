@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod auth;
 pub mod clock;
+pub mod demo;
 pub mod diagnostics;
 pub mod disk;
 pub mod gateway;
