@@ -250,9 +250,9 @@ fn the_routing_toml_that_ships_loads_and_shows_the_defaults() {
     });
     assert!(shipped.warnings.is_empty());
     let text = project_file("config/routing.toml");
-    let (head, rest) = text.split_once("[defaults.stamp]").unwrap();
-    let (_, tail) = rest.split_once("[[stamp]]").unwrap();
-    let text = format!("{head}[[stamp]]{tail}").into();
+    let (head, rest) = text.split_once("\n[defaults.stamp]").unwrap();
+    let (_, tail) = rest.split_once("\n[[stamp]]").unwrap();
+    let text = format!("{head}\n[[stamp]]{tail}").into();
     let bare = SourceText { path: "config/routing.toml".into(), text };
     let bare = stamp_core::table::load(bare, &mut no_file, None).unwrap();
     assert_eq!(shipped.table.stamps(), bare.table.stamps());
