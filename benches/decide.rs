@@ -85,7 +85,8 @@ fn resolve_and_choose(bench: &mut Criterion) {
         // A prime stride visits all of a large table, as traffic of many tenants does.
         let heads: Vec<HeaderMap> = (0..1024).map(|at| host_head(at * 7919 % tenants)).collect();
         let mut at = 0;
-        bench.bench_function(format!("identify, resolve, choose: {tenants} tenants"), |bench| {
+        let name = format!("identify, resolve, choose: {tenants} tenants");
+        bench.bench_function(&name, |bench| {
             bench.iter(|| {
                 at = (at + 1) % heads.len();
                 let clues = clues(&table, &heads[at]);

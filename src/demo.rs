@@ -194,12 +194,12 @@ fn lines_to_try(gateway: &Gateway, stamps: &[SampleStamp]) -> String {
          curl -s http://{public}/hello -H 'X-Stamp-Id: us-1'\n\
          # by a verified token: globex is answered by eu-2\n\
          curl -s http://{public}/hello -H 'Authorization: Bearer {token}'\n\
-         # drain eu-1: acme is answered by eu-2; then end the drain: by eu-1 again\n\
+         # drain eu-1: acme is answered by eu-2\n\
          curl -s -X POST http://{admin}/v1/stamps/eu-1/drain && \
-         curl -s http://{public}/hello -H 'Host: acme.app.localhost' && \
-         curl -s -X DELETE http://{admin}/v1/stamps/eu-1/drain && \
          curl -s http://{public}/hello -H 'Host: acme.app.localhost'\n\
-         # kill eu-1: acme is answered by eu-2\n\
+         # end the drain, then kill eu-1: acme is answered by eu-1 first, then by eu-2\n\
+         curl -s -X DELETE http://{admin}/v1/stamps/eu-1/drain && \
+         curl -s http://{public}/hello -H 'Host: acme.app.localhost' && \
          curl -s -X POST http://{eu1}/demo/kill && \
          curl -s http://{public}/hello -H 'Host: acme.app.localhost'\n\
          \n\

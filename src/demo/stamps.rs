@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::extract::Request;
 use axum::response::IntoResponse;
@@ -13,6 +15,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
+
+/// How long a dying stamp has to tell whoever killed it.
+const LAST_WORD: Duration = Duration::from_millis(50);
 
 /// One stamp on a thread of its own: killing it cuts everything that it has open, as the end of a
 /// process would.
@@ -45,10 +50,12 @@ impl Drop for SampleStamp {
 
 fn live(runtime: &Runtime, listener: TcpListener, name: &'static str, die: &Arc<Notify>) {
     let told = Arc::clone(die);
+    let dying = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&dying);
     let application = Router::new()
         .route("/healthz", get(|| async { "ok" }))
-        .route("/demo/kill", post(move || kill(name, told)))
-        .fallback(any(move |request| hello(name, request)));
+        .route("/demo/kill", post(move || kill(name, dying, told)))
+        .fallback(any(move |request| hello(name, seen, request)));
     runtime.block_on(async {
         tokio::select! {
             served = axum::serve(listener, application) => {
@@ -58,21 +65,24 @@ fn live(runtime: &Runtime, listener: TcpListener, name: &'static str, die: &Arc<
             }
             () = die.notified() => {}
         }
-        // The answer to whoever killed it goes out first.
-        tokio::task::yield_now().await;
     });
 }
 
-async fn kill(name: &'static str, die: Arc<Notify>) -> impl IntoResponse {
-    // The connection's own task writes this answer before the notice ends its runtime.
+/// Ends the stamp: nothing but this answer is written any more.
+async fn kill(name: &'static str, dying: Arc<AtomicBool>, die: Arc<Notify>) -> impl IntoResponse {
+    dying.store(true, Ordering::Release);
     tokio::spawn(async move {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(LAST_WORD).await;
         die.notify_one();
     });
     line(&json!({ "killed": name }))
 }
 
-async fn hello(name: &'static str, request: Request) -> impl IntoResponse {
+async fn hello(name: &'static str, dying: Arc<AtomicBool>, request: Request) -> impl IntoResponse {
+    if dying.load(Ordering::Acquire) {
+        // The connection is cut with the rest of the stamp.
+        std::future::pending::<()>().await;
+    }
     let header = |name: &str| {
         request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
     };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::run::{Done, print, root, run, say};
+use crate::run::{Done, print, root, say};
 
 /// Rounds, unless told otherwise.
 pub(crate) const ROUNDS: usize = 5;
@@ -48,15 +48,15 @@ struct Round {
 }
 
 /// Measures and prints the table.
-pub(crate) fn run_rounds(rounds: usize) -> Done {
+pub(crate) fn run(rounds: usize) -> Done {
     for program in ["nginx", "wrk", "taskset"] {
-        let found = Command::new(program).arg("-v").stdout(Stdio::null()).stderr(Stdio::null());
-        let mut found = found;
-        if found.status().is_err() {
+        let mut command = Command::new(program);
+        command.arg("-v").stdout(Stdio::null()).stderr(Stdio::null());
+        if command.status().is_err() {
             return Err(format!("{program} is missing: apt-get install nginx-light wrk").into());
         }
     }
-    run("cargo", &["build", "--release", "--locked"], &[])?;
+
     let directory = root().join("target/bench");
     fs::create_dir_all(&directory)?;
     let script = directory.join("hosts.lua");
@@ -80,7 +80,7 @@ pub(crate) fn run_rounds(rounds: usize) -> Done {
     Ok(())
 }
 
-pub(crate) use run_rounds as run;
+
 
 fn report(names: &[&str], results: &[Vec<Round>]) {
     let median = |rounds: &[Round], of: fn(&Round) -> f64| {
