@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 /// Lowest first. A module may use only itself and modules of lower layers.
 const LAYERS: &[&[&str]] = &[
-    &["clock", "diagnostics"],
-    &["settings", "telemetry"],
+    &["clock", "diagnostics", "disk"],
+    &["settings"],
+    &["telemetry"],
     &["auth"],
     &["state"],
     &["outbound", "source"],

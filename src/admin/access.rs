@@ -10,6 +10,7 @@ use http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
 use http::{HeaderMap, Method, StatusCode, Uri, request};
 
 use super::problem::Problem;
+use crate::settings::{AdminToken, Role};
 
 /// The largest token digest file, in bytes.
 const DIGEST_FILE_BYTES_MAX: usize = 4 * 1024;
@@ -18,37 +19,32 @@ const LOCAL: &str = "local";
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The rules of the admin plane in force.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Access {
-    /// Who may come in. With none, loopback and the unix socket are open, all else is closed.
-    pub tokens: Vec<Token>,
+    entry: Entry,
     /// `admin.allowed_hosts`: lower case, without ports, IPv6 with its brackets.
-    pub allowed_hosts: Vec<Box<str>>,
+    allowed_hosts: Vec<Box<str>>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    /// No token is configured: loopback and the unix socket are open, all else is closed.
+    Local,
+    /// Every door asks for one of these.
+    Tokens(Vec<Token>),
 }
 
 /// One token: its owner's id, and not itself but its hash.
 #[derive(Debug)]
-pub struct Token {
-    /// Who it belongs to, for the audit.
-    pub id: Box<str>,
-    /// What it opens.
-    pub role: Role,
-    /// SHA-256 of the token.
-    pub digest: Digest,
+struct Token {
+    id: Box<str>,
+    role: Role,
+    digest: Digest,
 }
 
 /// SHA-256 of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest([u8; 32]);
-
-/// What a token opens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Looking.
-    Viewer,
-    /// Looking and changing.
-    Operator,
-}
 
 /// Through which door a request came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +121,23 @@ fn nibble(hex: u8) -> Option<u8> {
 }
 
 impl Access {
+    /// Reads the digests of these tokens. One that cannot be read opens nothing, and never makes
+    /// the others or their absence open more.
+    #[must_use]
+    pub fn read(tokens: &[AdminToken], allowed_hosts: &[Box<str>]) -> (Self, Vec<DigestFileError>) {
+        let (mut read, mut errors) = (Vec::new(), Vec::new());
+        for token in tokens {
+            match Digest::read(&token.sha256_file) {
+                Ok(digest) => {
+                    read.push(Token { id: token.id.clone(), role: token.role, digest });
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        let entry = if tokens.is_empty() { Entry::Local } else { Entry::Tokens(read) };
+        (Self { entry, allowed_hosts: allowed_hosts.to_vec() }, errors)
+    }
+
     /// May this request pass, and who asks?
     pub(super) fn admit(&self, request: &request::Parts, door: Door) -> Result<Actor, Problem> {
         self.check_host(request, door)?;
@@ -132,10 +145,12 @@ impl Access {
         if is_public(&request.uri) {
             return Ok(Actor("anonymous".into()));
         }
-        if self.tokens.is_empty() && door != Door::Network {
-            return Ok(Actor(LOCAL.into()));
-        }
-        let token = self.owner(&request.headers).ok_or_else(Problem::unauthorized)?;
+        let tokens = match &self.entry {
+            Entry::Local if door == Door::Network => return Err(Problem::unauthorized()),
+            Entry::Local => return Ok(Actor(LOCAL.into())),
+            Entry::Tokens(tokens) => tokens,
+        };
+        let token = owner(tokens, &request.headers).ok_or_else(Problem::unauthorized)?;
         let wanted = if is_looking(&request.method) { Role::Viewer } else { Role::Operator };
         if token.role < wanted {
             let detail = "This token may look, but not change anything.";
@@ -165,24 +180,24 @@ impl Access {
         });
         if all_allowed { Ok(()) } else { Err(refused()) }
     }
+}
 
-    /// Whose token this is. All are compared, each in constant time.
-    fn owner(&self, headers: &HeaderMap) -> Option<&Token> {
-        let mut fields = headers.get_all(AUTHORIZATION).iter();
-        let credentials = fields.next()?.as_bytes();
-        if fields.next().is_some() {
-            return None;
-        }
-        let (scheme, token) = credentials.split_at_checked("Bearer ".len())?;
-        if !scheme.eq_ignore_ascii_case(b"Bearer ") {
-            return None;
-        }
-        let presented = Digest::of(token.trim_ascii());
-        self.tokens.iter().fold(None, |found, token| {
-            let same = constant_time::verify_slices_are_equal(&token.digest.0, &presented.0);
-            if same.is_ok() { Some(token) } else { found }
-        })
+/// Whose token this is. All are compared, each in constant time.
+fn owner<'a>(tokens: &'a [Token], headers: &HeaderMap) -> Option<&'a Token> {
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let credentials = fields.next()?.as_bytes();
+    if fields.next().is_some() {
+        return None;
     }
+    let (scheme, token) = credentials.split_at_checked("Bearer ".len())?;
+    if !scheme.eq_ignore_ascii_case(b"Bearer ") {
+        return None;
+    }
+    let presented = Digest::of(token.trim_ascii());
+    tokens.iter().fold(None, |found, token| {
+        let same = constant_time::verify_slices_are_equal(&token.digest.0, &presented.0);
+        if same.is_ok() { Some(token) } else { found }
+    })
 }
 
 /// Does this method only look?

@@ -1,4 +1,4 @@
-//! What a request asks for beyond its path: strict JSON bodies, strict queries, durations.
+//! What a request asks for beyond its path: strict JSON bodies, strict queries.
 
 use std::time::Duration;
 
@@ -88,21 +88,9 @@ impl<'de> Deserialize<'de> for Flag {
     }
 }
 
-/// A time span written as in the files: "10m".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span(pub(super) Duration);
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(source)?;
-        humantime::parse_duration(&text)
-            .map(Self)
-            .map_err(|_wrong| D::Error::custom(format!("`{text}` is no duration such as \"10m\"")))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::view::Span;
     use super::*;
 
     #[derive(Debug, Default, PartialEq, Deserialize)]

@@ -27,7 +27,7 @@ pub(super) struct Attempt {
     pub(super) reason: String,
     pub(super) before: Option<&'static str>,
     pub(super) after: Option<&'static str>,
-    /// "done", "already_so", "unchanged", or the code of the problem.
+    /// `done`, `already_so`, `unchanged`, or the code of the problem.
     pub(super) result: &'static str,
 }
 

@@ -52,12 +52,10 @@ pub(super) async fn reload(
     let mode = if query.dry_run.is_on() { Mode::DryRun } else { Mode::Apply };
     let outcome = admin.reloader.reload(ReloadAsk { guard, mode }).await;
     let (result, answer) = match outcome {
-        ReloadOutcome::Accepted(summary) => {
-            ("done", Ok(ReloadView::accepted(summary, query.dry_run.is_on())))
-        }
+        ReloadOutcome::Accepted(summary) => ("done", Ok(ReloadView::accepted(*summary, mode))),
         ReloadOutcome::Unchanged => {
             let generation = admin.state.view().generation;
-            ("unchanged", Ok(ReloadView::unchanged(generation, query.dry_run.is_on())))
+            ("unchanged", Ok(ReloadView::unchanged(generation, mode)))
         }
         ReloadOutcome::Refused(report) => ("config_refused", Err(Problem::of_report(report))),
     };

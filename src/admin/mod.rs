@@ -12,6 +12,7 @@ mod stamps;
 mod tenants;
 pub mod view;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode, Uri};
 use serde::Deserialize;
 
+use crate::settings::Live;
 use crate::source::Reloader;
 use crate::state::State;
 use crate::telemetry::access_log::AccessLog;
@@ -47,11 +49,13 @@ pub struct AdminState {
     access_log: AccessLog,
     /// Names of the data listeners, in the order of gateway.toml.
     listeners: Vec<Box<str>>,
+    clients: Clients,
     routing_file: PathBuf,
     /// Wall time since 1970.
     started_at: Duration,
     audit: Audit,
-    access: ArcSwap<Access>,
+    allowed_hosts: Vec<Box<str>>,
+    known: ArcSwap<Known>,
 }
 
 /// What an `AdminState` is made of.
@@ -65,12 +69,30 @@ pub struct Parts {
     pub access_log: AccessLog,
     /// Names of the data listeners, in the order of gateway.toml: metrics know them by index.
     pub listeners: Vec<Box<str>>,
+    /// How many clients each of them has.
+    pub clients: Clients,
     /// The path of routing.toml.
     pub routing_file: PathBuf,
     /// Where the audit goes.
     pub audit: Audit,
-    /// Who may come in.
-    pub access: Access,
+    /// `admin.allowed_hosts`
+    pub allowed_hosts: Vec<Box<str>>,
+}
+
+/// The rules of access that were made of these settings.
+#[derive(Debug)]
+struct Known {
+    live: Arc<Live>,
+    access: Access,
+}
+
+/// Tells how many connections each data listener has: `listen`, which counts them, stands above.
+pub struct Clients(pub Box<dyn Fn() -> Vec<u32> + Send + Sync>);
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Clients").field(&(self.0)()).finish()
+    }
 }
 
 impl AdminState {
@@ -78,21 +100,30 @@ impl AdminState {
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
         let clock = parts.state.clock();
+        let known = read_access(&parts.state, &parts.allowed_hosts);
         Arc::new(Self {
             started_at: clock.wall().saturating_sub(clock.now().0),
             state: parts.state,
             reloader: parts.reloader,
             access_log: parts.access_log,
             listeners: parts.listeners,
+            clients: parts.clients,
             routing_file: parts.routing_file,
             audit: parts.audit,
-            access: ArcSwap::from_pointee(parts.access),
+            allowed_hosts: parts.allowed_hosts,
+            known: ArcSwap::from_pointee(known),
         })
     }
 
-    /// From now on these rules hold: tokens and hosts may change with a reload.
-    pub fn set_access(&self, access: Access) {
-        self.access.store(Arc::new(access));
+    /// The rules of access of the settings in force; tokens' digests are read once for each.
+    fn known(&self) -> Arc<Known> {
+        let known = self.known.load_full();
+        if Arc::ptr_eq(&known.live, &self.state.view().live) {
+            return known;
+        }
+        let known = Arc::new(read_access(&self.state, &self.allowed_hosts));
+        self.known.store(Arc::clone(&known));
+        known
     }
 
     async fn audit(&self, attempt: Attempt) {
@@ -111,6 +142,15 @@ impl AdminState {
         let (target, reason) = (target.to_owned(), String::new());
         self.audit(Attempt { actor, action, target, reason, before, after, result }).await;
     }
+}
+
+fn read_access(state: &State, allowed_hosts: &[Box<str>]) -> Known {
+    let live = Arc::clone(&state.view().live);
+    let (access, errors) = Access::read(&live.admin_tokens, allowed_hosts);
+    for error in errors {
+        tracing::error!(%error, "an admin token opens nothing");
+    }
+    Known { live, access }
 }
 
 /// All routes, behind one door.
@@ -151,7 +191,7 @@ async fn guard(
     next: Next,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
-    let admitted = admin.access.load().admit(&parts, door);
+    let admitted = admin.known().access.admit(&parts, door);
     match admitted {
         Ok(actor) => {
             parts.extensions.insert(actor);

@@ -26,6 +26,7 @@ pub(super) async fn gather(admin: &AdminState) -> Option<Scrape> {
     for worker in &of_workers {
         counts.merge(worker);
     }
+    counts.client_connections = (0..).zip((admin.clients.0)()).collect();
     let view = state.view();
     Some(Scrape {
         labels: labels(admin, &counts),

@@ -39,6 +39,15 @@ pub struct Listeners {
     pub unix: Option<UnixListener>,
 }
 
+impl Listeners {
+    /// Hands bound sockets (non-blocking) to the runtime that this is called on, and binds the unix
+    /// socket.
+    pub fn new(sockets: Vec<std::net::TcpListener>, unix: Option<&Path>) -> io::Result<Self> {
+        let tcp = sockets.into_iter().map(TcpListener::from_std).collect::<io::Result<_>>()?;
+        Ok(Self { tcp, unix: unix.map(bind_unix).transpose()? })
+    }
+}
+
 /// Binds the unix socket, for its owner alone. A socket that a crash left behind is replaced.
 pub fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     if let Ok(metadata) = std::fs::symlink_metadata(path)
@@ -54,26 +63,28 @@ pub fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves until `shutdown` says true (or its sender is gone), then lets requests finish that are
-/// being answered. To be called once the data listeners are bound and a table is in force: that is
+/// Serves until `shutdown` ends, then lets requests finish that are being answered. To be called once the data listeners are bound and a table is in force: that is
 /// what `/readyz` tells from the first answer on.
 pub async fn serve(
     listeners: Listeners,
     admin: Arc<AdminState>,
-    shutdown: watch::Receiver<bool>,
+    shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let (stop, shutdown_seen) = watch::channel(false);
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut tasks = tokio::task::JoinSet::new();
     for listener in listeners.tcp {
         let is_loopback = listener.local_addr()?.ip().is_loopback();
         let door = if is_loopback { Door::Loopback } else { Door::Network };
-        let server = Server::new(&admin, door, &connections, &shutdown);
+        let server = Server::new(&admin, door, &connections, &shutdown_seen);
         tasks.spawn(server.run(async move || Ok(listener.accept().await?.0)));
     }
     if let Some(listener) = listeners.unix {
-        let server = Server::new(&admin, Door::UnixSocket, &connections, &shutdown);
+        let server = Server::new(&admin, Door::UnixSocket, &connections, &shutdown_seen);
         tasks.spawn(server.run(async move || Ok(listener.accept().await?.0)));
     }
+    shutdown.await;
+    stop.send_replace(true);
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(io::Error::other)?;
     }

@@ -17,10 +17,10 @@ use stamp_core::time::UnixSeconds;
 
 use super::AdminState;
 use super::access::Actor;
-use super::ask::{self, Flag, Span};
+use super::ask::{self, Flag};
 use super::audit::Attempt;
 use super::problem::Problem;
-use super::view::{DrainView, DryRunView, StampView, StampsView};
+use super::view::{DrainAsk, DrainView, DryRunView, Span, StampView, StampsView, UndrainAsk};
 use crate::state::report::StampInfo;
 use crate::state::{Command, Ordered};
 
@@ -35,21 +35,6 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 /// How often a wait looks again when no View says that something changed: what is in flight
 /// changes without one.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
-
-/// What a drain or undrain is told.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct DrainAsk {
-    deadline: Option<Span>,
-    force: bool,
-    reason: Option<Box<str>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct UndrainAsk {
-    reason: Option<Box<str>>,
-}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -189,7 +174,7 @@ fn order_of(admin: &AdminState, actor: &Actor, asked: DrainAsk) -> Result<Order,
         let detail = "A deadline is more than nothing and 7 days at most.";
         return Err(Problem::unprocessable("invalid_body", detail));
     }
-    let reason = asked.reason.unwrap_or_default();
+    let reason = asked.reason.unwrap_or_default().into_boxed_str();
     if reason.len() > REASON_BYTES_MAX {
         let detail = "A reason has 1024 bytes at most.";
         return Err(Problem::unprocessable("invalid_body", detail));

@@ -3,14 +3,54 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize, Serializer};
 use stamp_core::standing::{EndpointStanding, OperatorState, OutReason, Serving, StampHealth};
 use stamp_core::table::TenantState;
 
 use crate::diagnostics::Report;
-use crate::source::Summary;
+use crate::source::{Mode, Summary};
 use crate::state::report::{EndpointInfo, StampInfo};
 use crate::state::{ReloadStatus, View};
+
+/// What `POST /v1/stamps/{id}/drain` is told.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DrainAsk {
+    /// After this long, what is long-lived is ended.
+    pub deadline: Option<Span>,
+    /// Drain even if tenants have nowhere to go.
+    pub force: bool,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// What `DELETE /v1/stamps/{id}/drain` is told.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UndrainAsk {
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// A time span written as in the files: "10m".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(&humantime::format_duration(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(source)?;
+        humantime::parse_duration(&text)
+            .map(Self)
+            .map_err(|_wrong| D::Error::custom(format!("`{text}` is no duration such as \"10m\"")))
+    }
+}
 
 /// `GET /v1/info`
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -162,7 +202,7 @@ pub struct DryRunView {
     pub dry_run: bool,
     /// Its name.
     pub stamp: String,
-    /// "done" or "already_so"
+    /// `done` or `already_so`
     pub result: String,
 }
 
@@ -191,8 +231,8 @@ pub struct TenantsView {
 }
 
 /// `GET /v1/config`
-#[derive(Debug, Serialize)]
-pub struct ConfigView<'a> {
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ConfigView<D = serde_json::Value> {
     /// Number of the table in force.
     pub generation: u64,
     /// Where it comes from.
@@ -208,18 +248,18 @@ pub struct ConfigView<'a> {
     /// How many there are.
     pub endpoints: usize,
     /// How the last reload went.
-    pub last_reload: LastReloadView<'a>,
+    pub last_reload: LastReloadView<D>,
 }
 
 /// How the last reload went.
-#[derive(Debug, Serialize)]
-pub struct LastReloadView<'a> {
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LastReloadView<D> {
     /// "accepted" or "refused"
-    pub result: &'static str,
+    pub result: String,
     /// When.
     pub at: String,
     /// Why it was refused.
-    pub diagnostics: Option<&'a Report>,
+    pub diagnostics: Option<D>,
 }
 
 /// `POST /v1/config/reload`
@@ -233,11 +273,11 @@ pub struct ReloadView {
     /// Number of the table in force.
     pub generation: u64,
     /// Tenants that live on another stamp.
-    pub moved: u64,
+    pub moved: usize,
     /// Tenants that are gone.
-    pub vanished: u64,
+    pub vanished: usize,
     /// Tenants that are new.
-    pub appeared: u64,
+    pub appeared: usize,
     /// Some of them.
     pub examples: Vec<String>,
     /// New stamps.
@@ -246,6 +286,25 @@ pub struct ReloadView {
     pub stamps_removed: Vec<String>,
     /// Stamps that are declared otherwise.
     pub stamps_changed: Vec<String>,
+    /// What was let pass, but should be looked at, as people read it.
+    pub warnings: Vec<String>,
+    /// Keys of gateway.toml that changed and hold only after a restart.
+    pub restart_needed: Vec<String>,
+}
+
+/// `stampgate check -o json`
+#[derive(Debug, Serialize)]
+pub struct CheckedView<'a> {
+    /// Whether the configuration is valid.
+    pub ok: bool,
+    /// How many there are; 0 where it is not valid.
+    pub stamps: usize,
+    /// How many there are; 0 where it is not valid.
+    pub tenants: usize,
+    /// How many there are; 0 where it is not valid.
+    pub endpoints: usize,
+    /// What is wrong, or was let pass.
+    pub diagnostics: &'a Report,
 }
 
 /// `stampgate status -o json`: the answers of three questions.
@@ -257,6 +316,34 @@ pub struct StatusView {
     pub config: serde_json::Value,
     /// `/v1/stamps`
     pub stamps: serde_json::Value,
+}
+
+/// An error as the command line reads it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct RefusalView {
+    /// The stable code.
+    pub code: String,
+    /// For people.
+    pub detail: String,
+    /// What is wrong with the files.
+    pub diagnostics: Vec<DiagnosticView>,
+}
+
+/// One mistake in a file, as the command line reads it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct DiagnosticView {
+    /// The file.
+    pub file: String,
+    /// From 1.
+    pub line: u64,
+    /// From 1.
+    pub column: u64,
+    /// What is wrong.
+    pub message: String,
+    /// A concrete mend.
+    pub help: Option<String>,
 }
 
 /// An error (RFC 9457).
@@ -308,7 +395,7 @@ impl StampView {
             return_in_s: info.return_in.map(seconds),
             tenants: info.tenants,
             in_flight: in_flight(info),
-            failover: info.edges.iter().map(|(to, read_only)| edge(to, *read_only)).collect(),
+            failover: info.edges.iter().map(edge).collect(),
             endpoints: info.endpoints.iter().map(EndpointView::new).collect(),
             drain: is_draining.then(|| DrainView::new(info)),
         }
@@ -347,7 +434,7 @@ impl DrainView {
     }
 }
 
-impl<'a> ConfigView<'a> {
+impl<'a> ConfigView<&'a Report> {
     pub(super) fn new(view: &View, status: &'a ReloadStatus, file: String) -> Self {
         let (result, at) = match &status.refused {
             Some(_) => ("refused", status.refused_at),
@@ -362,7 +449,7 @@ impl<'a> ConfigView<'a> {
             tenants: view.table.directory.len(),
             endpoints: view.table.endpoint_count(),
             last_reload: LastReloadView {
-                result,
+                result: result.to_owned(),
                 at: timestamp(at),
                 diagnostics: status.refused.as_ref(),
             },
@@ -371,10 +458,10 @@ impl<'a> ConfigView<'a> {
 }
 
 impl ReloadView {
-    pub(super) fn accepted(summary: Summary, dry_run: bool) -> Self {
+    pub(super) fn accepted(summary: Summary, mode: Mode) -> Self {
         Self {
             result: "accepted".to_owned(),
-            dry_run,
+            dry_run: mode == Mode::DryRun,
             generation: summary.generation,
             moved: summary.moved,
             vanished: summary.vanished,
@@ -383,11 +470,14 @@ impl ReloadView {
             stamps_added: summary.stamps_added,
             stamps_removed: summary.stamps_removed,
             stamps_changed: summary.stamps_changed,
+            warnings: summary.warnings.iter().map(ToString::to_string).collect(),
+            restart_needed: summary.restart_needed,
         }
     }
 
-    pub(super) fn unchanged(generation: u64, dry_run: bool) -> Self {
-        Self { result: "unchanged".to_owned(), dry_run, generation, ..Self::default() }
+    pub(super) fn unchanged(generation: u64, mode: Mode) -> Self {
+        let (result, dry_run) = ("unchanged".to_owned(), mode == Mode::DryRun);
+        Self { result, dry_run, generation, ..Self::default() }
     }
 }
 
@@ -395,9 +485,9 @@ fn in_flight(info: &StampInfo) -> InFlightView {
     InFlightView { requests: info.requests, tunnels: info.tunnels }
 }
 
-fn edge(to: &str, read_only: bool) -> EdgeView {
-    let mode = if read_only { "read_only" } else { "read_write" };
-    EdgeView { to: to.to_owned(), mode: mode.to_owned() }
+fn edge((to, read_only): &(Box<str>, bool)) -> EdgeView {
+    let mode = if *read_only { "read_only" } else { "read_write" };
+    EdgeView { to: to.to_string(), mode: mode.to_owned() }
 }
 
 const fn health(health: StampHealth) -> &'static str {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use stamp_core::time::Moment;
 use tokio::time::Sleep;
 
 use super::headers;
@@ -64,12 +65,16 @@ pub(super) struct FromStamp {
     pub(super) incoming: Incoming,
     pub(super) link: Option<Link>,
     pub(super) pool: Rc<Pool>,
+    #[expect(dead_code, reason = "held until the answer ends")]
     pub(super) load: Load,
+    #[expect(dead_code, reason = "held until the answer ends")]
     pub(super) in_flight: InFlight,
     /// The request's body, which may still be on its way.
     pub(super) source: Option<Rc<BodySource>>,
     /// The longest pause of the stamp.
     pub(super) idle: Duration,
+    /// When the request must be over (`request_total`).
+    pub(super) deadline: Option<Moment>,
     pub(super) clock: Clock,
     pub(super) timer: Option<Pin<Box<Sleep>>>,
 }
@@ -138,8 +143,11 @@ impl FromStamp {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let idle = self.idle;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+        let timer = self.timer.get_or_insert_with(|| {
+            let due = self.clock.now().after(self.idle);
+            let due = self.deadline.map_or(due, |deadline| deadline.min(due));
+            Box::pin(tokio::time::sleep_until(self.clock.instant(due)))
+        });
         ready!(timer.as_mut().poll(context));
         self.link = None;
         Poll::Ready(Some(Err(Cut::TooSlow)))

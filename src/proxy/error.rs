@@ -5,9 +5,11 @@ use stamp_core::framing::FramingError;
 use stamp_core::identify::IdentifyError;
 use stamp_core::resolve::ResolveError;
 
+use crate::auth::AuthError;
+
 /// Everything that can end a request at the gateway.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProxyError {
+pub(crate) enum ProxyError {
     /// The bytes were no request, or one that two readers could take in two ways.
     #[error("malformed request: {0}")]
     Malformed(FramingError),
@@ -17,15 +19,15 @@ pub enum ProxyError {
     /// A clue was malformed, or the host is none of ours.
     #[error(transparent)]
     Identify(#[from] IdentifyError),
-    /// The bearer token did not verify.
-    #[error("the token did not verify: {0}")]
-    InvalidToken(#[from] stamp_core::claims::TokenError),
+    /// The credentials were malformed, or the bearer token did not verify.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// The clues name nobody, or somebody unknown, or contradict each other.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
     /// Nobody may serve.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
+    #[error("no stamp may serve: {0:?}")]
+    Refused(Refusal),
     /// The gateway has its fill of requests.
     #[error("too many requests in flight")]
     Overloaded,

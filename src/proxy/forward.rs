@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderName;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -20,6 +20,7 @@ use stamp_core::retry::{
 use stamp_core::id::StampIndex;
 use stamp_core::standing::{EndpointStanding, StampHealth};
 use stamp_core::table::Stamp;
+use stamp_core::time::Moment;
 
 use super::answer::{Ending, FromStamp};
 use super::error::ProxyError;
@@ -44,7 +45,13 @@ pub(super) struct Call<'a> {
     pub(super) switch: Option<OnUpgrade>,
     pub(super) choice: Choice,
     pub(super) view: Rc<WorkerView>,
+    /// When the request must be over (`request_total`).
+    pub(super) deadline: Option<Moment>,
 }
+
+/// One first attempt in so many pays into its stamp's retry budget, for all of them: so that not
+/// every request writes to what all workers share.
+const EARN_EVERY: u64 = 16;
 
 /// What core needs to know to choose a stamp.
 pub(super) fn needs(target: &Target, method: MethodClass, view: &WorkerView) -> Needs {
@@ -70,7 +77,7 @@ pub(super) fn choose(
     {
         return Ok(trial);
     }
-    Ok(chosen?)
+    chosen.map_err(ProxyError::Refused)
 }
 
 /// Is there an endpoint whose trial nobody has?
@@ -105,6 +112,7 @@ pub(super) async fn forward(
     ending: &mut Ending,
 ) -> Result<Served, ProxyError> {
     let mut course = Course::default();
+    call.earn_retries();
     loop {
         let view = Rc::clone(&call.view);
         let mut place = call.place(&view, course.tried).ok_or(ProxyError::NoEndpoint)?;
@@ -203,7 +211,8 @@ impl Call<'_> {
         };
         let request = RequestFacts { method: self.method, key, body };
         let cell = self.view.stamp(self.choice.stamp);
-        let means = |budget| Means { attempts_left, time_left: Duration::MAX, budget };
+        let time_left = self.time_left();
+        let means = |budget| Means { attempts_left, time_left, budget };
         // The budget is asked last: a repeat that is not allowed anyway costs nothing.
         match retry::judge(failure, request, means(Funds::Enough)) {
             Verdict::Repeat(_) if !cell.spend_retry(self.worker().now()) => {
@@ -211,6 +220,18 @@ impl Call<'_> {
             }
             verdict => verdict,
         }
+    }
+
+    fn earn_retries(&self) {
+        if self.worker().turn() % EARN_EVERY == 0 {
+            let stamp = self.view.table.stamp(self.choice.stamp);
+            let cell = self.view.stamp(self.choice.stamp);
+            cell.earn_retries(EARN_EVERY, stamp.retry.budget_percent);
+        }
+    }
+
+    fn time_left(&self) -> Duration {
+        self.deadline.map_or(Duration::MAX, |deadline| deadline.since(self.worker().now()))
     }
 
     /// Decides whether there is another attempt, and prepares it.
@@ -412,7 +433,8 @@ impl Call<'_> {
     ) -> Result<(Response<Incoming>, Link), Stopped> {
         let before = (link.bytes.written(), link.bytes.read());
         let sent = link.sender.try_send_request(request);
-        let Some(sent) = self.in_time(view.live.timeouts.response_headers, sent).await else {
+        let timeout = view.live.timeouts.response_headers.min(self.time_left());
+        let Some(sent) = self.in_time(timeout, sent).await else {
             self.count_attempt(place, "timeout");
             return Err(Stopped::Failed(Failed {
                 failure: AttemptFailure::TimedOut,
@@ -489,6 +511,7 @@ impl Call<'_> {
             in_flight: got.in_flight,
             source: self.body.clone(),
             idle: view.live.timeouts.response_body_idle,
+            deadline: self.deadline,
             clock: self.worker().clock(),
             timer: None,
         };

@@ -4,7 +4,6 @@
 use std::net::IpAddr;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Version};
 use stamp_core::table::HeaderRules;
 
 use super::error::ProxyError;
@@ -353,16 +352,6 @@ fn is_traceparent(bytes: &[u8]) -> bool {
     let zero = |id: &str| id.bytes().all(|byte| byte == b'0');
     let ends = parts.next().is_none() || version != "00";
     version != "ff" && !zero(&trace) && !zero(&parent) && ends
-}
-
-/// The framing of the request to the stamp, set from scratch (RFC 9112, section 6).
-pub(super) fn set_framing(request: &mut Request<()>, chunked: bool) {
-    *request.version_mut() = Version::HTTP_11;
-    if chunked {
-        let headers = request.headers_mut();
-        headers.remove(header::CONTENT_LENGTH);
-        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
 }
 
 /// Puts the wish to switch protocols back in.

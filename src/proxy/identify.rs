@@ -10,7 +10,7 @@ use stamp_core::resolve::{Target, resolve};
 
 use super::error::ProxyError;
 use super::worker::{Worker, WorkerView};
-use crate::auth;
+use crate::auth::{self, AuthError};
 
 /// Reads the clues of a request and resolves them.
 pub(super) fn target(
@@ -50,17 +50,17 @@ fn token(
     view: &WorkerView,
     request: &Request<Incoming>,
 ) -> Result<Option<Rc<Verified<Claims>>>, ProxyError> {
-    let rules = &view.table.identity.jwt;
-    if rules.is_empty() {
-        return Ok(None);
-    }
-    let Some(token) = auth::bearer(request.headers())? else { return Ok(None) };
     let now = worker.clock().unix();
-    let checked = worker.tokens.borrow_mut().verify(token, &view.keys, rules, now);
+    let headers = request.headers();
+    let checked = auth::verified(&view.keys, &mut worker.tokens.borrow_mut(), headers, now);
     let (issuer, result) = match &checked {
-        Ok(claims) => (claims.issuer.clone(), "ok"),
-        Err(error) => ("".into(), error.as_str()),
+        Ok(None) => return Ok(None),
+        Ok(Some(claims)) => (claims.issuer.clone(), "ok"),
+        Err(AuthError::InvalidToken(token)) => {
+            (token.issuer.clone().unwrap_or_default(), token.reason.as_str())
+        }
+        Err(AuthError::SeveralAuthorizations) => (Box::default(), "several"),
     };
     *worker.counts().tokens.entry((issuer, result)).or_default() += 1;
-    Ok(Some(checked?))
+    Ok(checked?)
 }

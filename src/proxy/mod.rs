@@ -26,7 +26,7 @@ use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use stamp_core::retry::MethodClass;
 
-pub use answer::Answer;
+pub use answer::{Answer, Cut};
 pub(crate) use error::ProxyError;
 
 use answer::{Ending, FromStamp};
@@ -37,6 +37,7 @@ use respond::Speaker;
 use wire::WireState;
 use worker::{Worker, WorkerView};
 
+use crate::clock::Clock;
 use crate::outbound::body::{BodyLimits, BodySource};
 
 /// One client connection, as its requests see it.
@@ -50,7 +51,7 @@ pub(crate) struct Client {
 }
 
 /// What came of a request.
-pub(super) enum Served {
+enum Served {
     /// A stamp answers.
     Answered(Response<Box<FromStamp>>),
     /// The connection is the tunnel's from here on, and so is the record.
@@ -140,12 +141,17 @@ async fn handle(
     let switch = request.headers().contains_key(header::UPGRADE);
     let switch = switch.then(|| hyper::upgrade::on(&mut request));
     let (mut head, body) = prepare(client, &view, request, trusted, record)?;
+    let replay_bytes = view.table.stamp(choice.stamp).retry.replay_bytes;
+    let body = body_source(&view, &mut head.headers, body, replay_bytes, worker.clock());
     if let Some(tenant) = &record.tenant
         && let Ok(tenant) = HeaderValue::from_str(tenant)
     {
         head.headers.insert(headers::X_STAMP_TENANT, tenant);
     }
-    let call = Call { client, target, method, head, body, switch, choice, view };
+    let total = live.timeouts.request_total;
+    let deadline = (!total.is_zero()).then(|| record.began.after(total));
+    let view = Rc::clone(&view);
+    let call = Call { client, target, method, head, body, switch, choice, view, deadline };
     forward::forward(call, ending).await
 }
 
@@ -165,7 +171,7 @@ fn prepare(
     request: Request<Incoming>,
     trusted: bool,
     record: &mut Record,
-) -> Result<(Head, Option<Rc<BodySource>>), ProxyError> {
+) -> Result<(Head, Incoming), ProxyError> {
     let worker = &client.worker;
     let (parts, body) = request.into_parts();
     let mut headers = parts.headers;
@@ -195,7 +201,6 @@ fn prepare(
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
-    let body = body_source(view, &mut headers, body, worker);
     let uri = origin_form(parts.uri)?;
     Ok((Head { method: parts.method, uri, headers, upgrade: hop.upgrade }, body))
 }
@@ -205,7 +210,8 @@ fn body_source(
     view: &WorkerView,
     headers: &mut http::HeaderMap,
     body: Incoming,
-    worker: &Worker,
+    replay_bytes: u64,
+    clock: Clock,
 ) -> Option<Rc<BodySource>> {
     if body.is_end_stream() {
         return None;
@@ -219,9 +225,9 @@ fn body_source(
         bytes_max: live.limits.request_body_bytes,
         idle: live.timeouts.request_body_idle,
         bytes_per_second_min: live.limits.min_bytes_per_second,
-        replay_bytes: 64 * 1024,
+        replay_bytes,
     };
-    Some(BodySource::new(body, limits, worker.clock(), headers::filter_trailers))
+    Some(BodySource::new(body, limits, clock, headers::filter_trailers))
 }
 
 /// RFC 9112, section 3.2.1: to an origin goes the path and the query, as they came.

@@ -6,6 +6,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use stamp_core::failover::Refusal;
 use stamp_core::framing::FramingError;
+use stamp_core::resolve::{Involved, ResolveError};
 
 use super::error::ProxyError;
 
@@ -59,11 +60,12 @@ pub(crate) fn told_of(error: &ProxyError) -> Told {
             "The only expectation known is 100-continue.",
         ),
         ProxyError::Identify(error) => told_of_identity(error.code()),
-        ProxyError::InvalidToken(_) => told_of_identity("invalid_token"),
+        ProxyError::Auth(error) => told_of_identity(error.code()),
         ProxyError::Resolve(error) => {
             let told = told_of_identity(error.code());
-            let verified = error.is_conflict_with_verified();
-            Told { status: if verified { StatusCode::FORBIDDEN } else { told.status }, ..told }
+            let forbidden =
+                matches!(error, ResolveError::Disagree { involved: Involved::Verified, .. });
+            Told { status: if forbidden { StatusCode::FORBIDDEN } else { told.status }, ..told }
         }
         ProxyError::Refused(refusal) => told_of_refusal(refusal),
         ProxyError::Overloaded => {

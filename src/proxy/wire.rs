@@ -39,6 +39,7 @@ pub(crate) struct WireState {
     phase: AtomicU8,
     read_total: AtomicU64,
     written_total: AtomicU64,
+    heads: AtomicU64,
     answered: AtomicBool,
     write_blocked: AtomicBool,
     refused: Mutex<Option<FramingError>>,
@@ -62,6 +63,11 @@ impl WireState {
 
     fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Relaxed);
+    }
+
+    /// Heads that passed so far.
+    pub(crate) fn heads(&self) -> u64 {
+        self.heads.load(Relaxed)
     }
 
     /// Bytes read from the client so far.
@@ -279,6 +285,7 @@ impl Wire {
         let then = framing::read_head(head, self.limits)?;
         self.gate = Gate::PassHead { left: end, then };
         self.state.set_phase(Phase::Request);
+        self.state.heads.store(self.state.heads() + 1, Relaxed);
         self.state.answered.store(false, Relaxed);
         Ok(true)
     }

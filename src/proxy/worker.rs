@@ -31,6 +31,7 @@ pub struct Worker {
     random: RefCell<fastrand::Rng>,
     turn: Cell<u64>,
     in_flight: Cell<u32>,
+    connections: Cell<u32>,
     access_log: AccessLog,
     listeners: Vec<Box<str>>,
     via: [HeaderValue; 2],
@@ -91,6 +92,7 @@ impl Worker {
             random: RefCell::new(fastrand::Rng::new()),
             turn: Cell::new(0),
             in_flight: Cell::new(0),
+            connections: Cell::new(0),
             access_log,
             listeners,
             via,
@@ -214,6 +216,17 @@ impl Worker {
         self.in_flight.get()
     }
 
+    /// Counts a client connection until the guard is dropped.
+    pub fn connected(self: &Rc<Self>) -> Connected {
+        self.connections.set(self.connections.get() + 1);
+        Connected { worker: Rc::clone(self) }
+    }
+
+    /// Open client connections.
+    pub fn connections(&self) -> u32 {
+        self.connections.get()
+    }
+
     /// Answers what other threads ask.
     pub fn read_mail(&self, mail: Mail) {
         match mail {
@@ -221,7 +234,7 @@ impl Worker {
             // it decides by that View or a later one.
             Mail::Acknowledge(done) => {
                 self.view();
-                drop(done.send(()));
+                done.send(()).ok();
             }
             Mail::Counts(reply) => drop(reply.send(self.counts_now())),
             Mail::Shed(endpoint) => {
@@ -256,5 +269,17 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         self.worker.state.leave();
         self.worker.in_flight.set(self.worker.in_flight.get().saturating_sub(1));
+    }
+}
+
+/// An open client connection.
+#[derive(Debug)]
+pub struct Connected {
+    worker: Rc<Worker>,
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.worker.connections.set(self.worker.connections.get().saturating_sub(1));
     }
 }

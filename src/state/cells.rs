@@ -94,7 +94,7 @@ impl StampCell {
     /// Adds what so many first attempts earn.
     pub fn earn_retries(&self, requests: u64, percent: u32) {
         let earn = |bits| Some(RetryBudget::from_bits(bits).earned(requests, percent).to_bits());
-        drop(self.retry_budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earn));
+        self.retry_budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earn).ok();
     }
 }
 

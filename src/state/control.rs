@@ -290,7 +290,7 @@ impl Control {
     fn take_command(&mut self, command: Command) {
         match command {
             Command::Install(installation, done) => {
-                drop(done.send(self.install(*installation)));
+                done.send(self.install(*installation)).ok();
             }
             Command::Drain(stamp, order, done) => {
                 self.orders.push_back((Wish::Drain, stamp, order, done));
@@ -307,7 +307,7 @@ impl Control {
             Command::Health(endpoint, reply) => {
                 let index = self.endpoints.get(&endpoint).map(|told| told.index);
                 let report = index.and_then(|index| self.fleet.endpoint_report(index));
-                drop(reply.send(report.map(|report| report.health)));
+                reply.send(report.map(|report| report.health)).ok();
             }
         }
     }
@@ -485,7 +485,7 @@ impl Control {
         for change in self.fleet.take_changes() {
             if let Some(index) = change.asks_for_probe() {
                 let number = self.state.view().endpoint(index).number;
-                drop(self.probe_now.send(number));
+                self.probe_now.send(number).ok();
             }
             log(&change);
         }

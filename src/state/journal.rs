@@ -14,7 +14,7 @@ const NAME: &str = "operators.journal";
 
 /// The open journal.
 #[derive(Debug)]
-pub struct Journal {
+pub(super) struct Journal {
     file: File,
 }
 
@@ -41,11 +41,11 @@ pub enum OpenError {
 }
 
 /// What operators decided, by stamp.
-pub type Records = BTreeMap<StampId<'static>, OperatorRecord>;
+pub(super) type Records = BTreeMap<StampId<'static>, OperatorRecord>;
 
 impl Journal {
     /// Reads the journal of `directory`, writes it anew with one line a stamp, and opens it.
-    pub fn open(directory: &Path) -> Result<(Self, Records), OpenError> {
+    pub(super) fn open(directory: &Path) -> Result<(Self, Records), OpenError> {
         let path = directory.join(NAME);
         let at = |path: &Path| {
             let path = path.to_owned();
@@ -73,7 +73,7 @@ impl Journal {
     }
 
     /// Writes one entry so that no crash can lose it.
-    pub fn append(&mut self, entry: &JournalEntry) -> io::Result<()> {
+    pub(super) fn append(&mut self, entry: &JournalEntry) -> io::Result<()> {
         self.file.write_all(journal::encode(entry).as_bytes())?;
         self.file.sync_data()
     }

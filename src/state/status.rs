@@ -11,8 +11,13 @@ pub enum ReloadResult {
     Accepted {
         /// Wall time since 1970.
         at: Duration,
-        /// It is the last known good one, since the files themselves were refused.
-        stale: bool,
+    },
+    /// The process started from the last known good copy, since the files were refused.
+    StartedStale {
+        /// Wall time since 1970.
+        at: Duration,
+        /// What is wrong with the files.
+        report: Report,
     },
     /// The files are what they were.
     Unchanged,
@@ -47,13 +52,18 @@ pub struct ReloadStatus {
 impl ReloadStatus {
     pub(super) fn note(&mut self, result: ReloadResult) {
         match result {
-            ReloadResult::Accepted { at, stale } => {
+            ReloadResult::Accepted { at } => {
                 self.accepted_at = at;
-                self.stale = stale;
+                self.stale = false;
                 self.accepted += 1;
-                if !stale {
-                    self.refused = None;
-                }
+                self.refused = None;
+            }
+            ReloadResult::StartedStale { at, report } => {
+                self.accepted_at = at;
+                self.stale = true;
+                self.refused = Some(report);
+                self.refused_at = at;
+                self.refusals += 1;
             }
             ReloadResult::Unchanged => {
                 self.unchanged += 1;

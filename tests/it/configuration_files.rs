@@ -103,11 +103,26 @@ async fn keys_that_have_no_effect_yet_are_unknown() {
         "[tier.gold]\npriority = 10\n",
         "[[identity.jwt]]\nissuer = \"x\"\naudiences = [\"y\"]\nalgorithms = [\"ES256\"]\n\
          tenant_claim = \"tid\"\njwks_url = \"https://x.test/\"\n",
-        "[defaults.stamp.failback]\nmode = \"manual\"\n",
         "[defaults.stamp.retry]\nstatuses = [503]\n",
     ] {
         assert_refused(GATEWAY, &format!("{ROUTING}{later}"), &["routing.toml:", "unknown"]).await;
     }
+}
+
+#[tokio::test]
+async fn values_that_have_no_effect_yet_are_refused() {
+    for later in [
+        "[defaults.stamp.failback]\nmode = \"manual\"\n",
+        "[defaults.stamp.pool]\nprotocol = \"h2\"\n",
+    ] {
+        assert_refused(GATEWAY, &format!("{ROUTING}{later}"), &["routing.toml:8:"]).await;
+    }
+    let tenants =
+        ROUTING.replace("version = 1\n", "version = 1\n[identity]\nunknown_tenant = \"hash\"\n");
+    assert_refused(GATEWAY, &tenants, &["routing.toml:3:"]).await;
+    let listener =
+        GATEWAY.replace("name = \"public\"\n", "name = \"public\"\nprotocols = [\"h2c\"]\n");
+    assert_refused(&listener, ROUTING, &["gateway.toml:4:"]).await;
 }
 
 #[tokio::test]

@@ -15,7 +15,8 @@ struct Demo {
     child: std::process::Child,
     /// The lines to try, in the order in which they were printed.
     curls: Vec<String>,
-    _rest: BufReader<pipe::Receiver>,
+    /// Kept open, so that the demo can go on printing.
+    stdout: BufReader<pipe::Receiver>,
 }
 
 impl Demo {
@@ -29,10 +30,10 @@ impl Demo {
             .unwrap();
         let stdout = child.stdout.take().unwrap();
         let stdout = pipe::Receiver::from_owned_fd(stdout.into()).unwrap();
-        let mut demo = Self { child, curls: Vec::new(), _rest: BufReader::new(stdout) };
+        let mut demo = Self { child, curls: Vec::new(), stdout: BufReader::new(stdout) };
         while demo.curls.len() < 5 {
             let mut line = String::new();
-            let read = within("five curl lines", demo._rest.read_line(&mut line)).await.unwrap();
+            let read = within("five curl lines", demo.stdout.read_line(&mut line)).await.unwrap();
             assert!(read > 0, "the demo ended after {:?}", demo.curls);
             if line.trim_start().starts_with("curl ") {
                 demo.curls.push(line.trim().to_owned());

@@ -35,9 +35,10 @@ async fn becomes(gateway: &Gateway, stamp: &str, wanted: &str) {
 
 /// All that a progress document counts as in flight.
 fn in_flight(progress: &Value) -> u64 {
-    match &progress["in_flight"] {
-        Value::Object(kinds) => kinds.values().filter_map(Value::as_u64).sum(),
-        single => single.as_u64().unwrap_or_else(|| panic!("no in_flight: {progress}")),
+    let told = &progress["in_flight"];
+    match told.as_object() {
+        Some(kinds) => kinds.values().filter_map(Value::as_u64).sum(),
+        None => told.as_u64().unwrap_or_else(|| panic!("no in_flight: {progress}")),
     }
 }
 

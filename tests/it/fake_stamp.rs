@@ -110,7 +110,7 @@ async fn probes_are_answered_by_health_and_not_recorded() {
     let stamp = Stamp::start("a").await;
     let mut client = Client::connect(stamp.address).await;
     assert_eq!(client.exchange(&get("x.test", "/healthz")).await.status, 200);
-    stamp.is_healthy(false);
+    stamp.fails_probes();
     assert_eq!(client.exchange(&get("x.test", "/healthz")).await.status, 503);
     assert_eq!((stamp.count(), stamp.probes()), (0, 2));
 }

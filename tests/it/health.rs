@@ -18,9 +18,9 @@ fn with_tenants() -> String {
 #[tokio::test]
 async fn a_failing_probe_takes_a_stamp_out_and_a_good_one_brings_it_back() {
     let pair = Pair::start().await;
-    pair.a.is_healthy(false);
+    pair.a.fails_probes();
     pair.gateway.serves(ACME, "b").await;
-    pair.a.is_healthy(true);
+    pair.a.passes_probes();
     pair.gateway.serves(ACME, "a").await;
 }
 
@@ -31,7 +31,7 @@ async fn one_failed_probe_is_not_enough() {
         "id = \"a\"\nhealth = { path = \"/healthz\", interval = \"100ms\", fall = 1000 }\n",
     );
     let pair = Pair::planned(&table, |plan| plan).await;
-    pair.a.is_healthy(false);
+    pair.a.fails_probes();
     pair.a.probed_again(3).await;
     assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "a");
 }
@@ -42,7 +42,7 @@ async fn a_probe_counts_as_good_by_the_expected_status() {
         "health = { path = \"/healthz\", interval = \"100ms\", fall = 2, expect = [\"503\"] }";
     let pair = Pair::planned(&pair_with(line), |plan| plan).await;
     pair.gateway.serves(ACME, "b").await;
-    pair.a.is_healthy(false);
+    pair.a.fails_probes();
     pair.gateway.serves(ACME, "a").await;
 }
 
@@ -64,7 +64,7 @@ async fn without_a_path_a_connect_is_probe_enough() {
     let table = routing_without_defaults(&format!("{defaults}{PAIR}"), &[&a, &b]);
     plan.directory.write("routing.toml", &table);
     let gateway = plan.start().await;
-    a.is_healthy(false);
+    a.fails_probes();
     assert_eq!(gateway.get(ACME, "/").await.served_by(), "a");
     a.kill().await;
     gateway.knows_down("a").await;

@@ -5,9 +5,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::unreachable,
     clippy::indexing_slicing,
-    clippy::string_slice,
     clippy::print_stderr,
     unreachable_pub,
     reason = "a test fails by panicking and says why on stderr; nothing here is a public interface"

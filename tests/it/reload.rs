@@ -129,7 +129,7 @@ async fn pools_survive_a_reload() {
 #[tokio::test]
 async fn health_survives_a_reload() {
     let pair = Pair::start().await;
-    pair.a.is_healthy(false);
+    pair.a.fails_probes();
     pair.gateway.knows_down("a").await;
     pair.gateway.serves(ACME, "b").await;
     let served = pair.a.count();

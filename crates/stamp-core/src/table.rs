@@ -4,6 +4,8 @@
 mod identity;
 mod load;
 mod proof;
+#[cfg(test)]
+mod properties;
 mod stamps;
 mod tenant_file;
 mod tenants;

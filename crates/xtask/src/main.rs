@@ -1,2 +1,45 @@
-//! Developer commands: `cargo xtask bench`, `cargo xtask fuzz`.
-fn main() {}
+//! Developer commands: `cargo xtask ci`, `cargo xtask bench`, `cargo xtask fuzz`. Standard library
+//! only, so that they build in a second.
+
+mod bench;
+mod fuzz;
+mod run;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+  ci                  what .ci/run calls: format, lints, docs, tests, benches compile
+  bench [--rounds N]  CPU per request and latency beside nginx, one worker each (needs nginx, wrk)
+  fuzz [SECONDS]      every fuzz target for so long each, 60 by default (needs cargo-fuzz, nightly)";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["ci"] => run::ci(),
+        ["bench"] => bench::run(bench::ROUNDS),
+        ["bench", "--rounds", rounds] => match rounds.parse() {
+            Ok(rounds) => bench::run(rounds),
+            Err(_) => return usage(),
+        },
+        ["fuzz"] => fuzz::run_all(60),
+        ["fuzz", seconds] => match seconds.parse() {
+            Ok(seconds) => fuzz::run_all(seconds),
+            Err(_) => return usage(),
+        },
+        _ => return usage(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::say(&format!("xtask: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() -> ExitCode {
+    run::say(USAGE);
+    ExitCode::from(2)
+}

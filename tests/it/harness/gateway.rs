@@ -145,7 +145,11 @@ impl Gateway {
     /// One request over its own connection to the admin listener, with the right Host.
     pub async fn admin(&self, method: &str, target: &str, body: Option<&Value>) -> Answer {
         let request = self.admin_request(method, target);
-        self.admin_send(&body.map_or(request.clone(), |body| request.json(body))).await
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        self.admin_send(&request).await
     }
 
     /// A request to the admin listener with the right Host and nothing else.

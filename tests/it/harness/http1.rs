@@ -68,30 +68,33 @@ pub fn post(host: &str, target: &str, body: impl Into<Vec<u8>>) -> Request {
 }
 
 /// Why no whole message came.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Broken {
     /// The connection ended before the first byte.
+    #[error("closed before the first byte")]
     Closed,
     /// The connection ended inside a message.
+    #[error("cut inside a message")]
     Cut,
     /// The connection failed.
+    #[error("connection failed: {0}")]
     Failed(io::ErrorKind),
     /// The bytes are no HTTP/1.1.
+    #[error("malformed: {0}")]
     Malformed(String),
 }
 
-/// The first lines of a message, with the raw bytes that they came as.
+/// The first lines of a message.
 #[derive(Clone, Debug)]
 pub struct Head {
     pub first_line: String,
     pub headers: Vec<(String, String)>,
-    pub raw: Vec<u8>,
 }
 
 impl Head {
-    fn parse(raw: Vec<u8>) -> Result<Self, Broken> {
-        let malformed = |why: &str| Broken::Malformed(format!("{why} in {:?}", lossy(&raw)));
-        let text = String::from_utf8(raw.clone()).map_err(|_| malformed("not UTF-8"))?;
+    fn parse(raw: &[u8]) -> Result<Self, Broken> {
+        let malformed = |why: &str| Broken::Malformed(format!("{why} in {:?}", lossy(raw)));
+        let text = std::str::from_utf8(raw).map_err(|error| malformed(&error.to_string()))?;
         let mut lines = text.trim_end_matches("\r\n").split("\r\n");
         let first_line = lines.next().unwrap_or_default().to_owned();
         let mut headers = Vec::new();
@@ -103,7 +106,7 @@ impl Head {
             }
             headers.push((name.to_owned(), value.trim_matches([' ', '\t']).to_owned()));
         }
-        Ok(Self { first_line, headers, raw })
+        Ok(Self { first_line, headers })
     }
 
     /// The value of a header that is there at most once.
@@ -130,7 +133,7 @@ impl Head {
         if self.word(0) != "HTTP/1.1" || self.word(1).len() != 3 {
             return Err(bad());
         }
-        self.word(1).parse().map_err(|_| bad())
+        self.word(1).parse().ok().ok_or_else(bad)
     }
 
     /// How the body is framed.
@@ -187,7 +190,8 @@ impl<S: AsyncRead + Unpin> Wire<S> {
     pub async fn head(&mut self) -> Result<Head, Broken> {
         loop {
             if let Some(at) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
-                return Head::parse(self.buffer.drain(..at + 4).collect());
+                let head: Vec<u8> = self.buffer.drain(..at + 4).collect();
+                return Head::parse(&head);
             }
             if self.fill().await? == 0 {
                 return Err(if self.buffer.is_empty() { Broken::Closed } else { Broken::Cut });
@@ -232,7 +236,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         let line = self.line().await?;
         let digits = line.split(';').next().unwrap_or_default();
         let length = usize::from_str_radix(digits, 16)
-            .map_err(|_| Broken::Malformed(format!("chunk size {line:?}")))?;
+            .map_err(|error| Broken::Malformed(format!("chunk size {line:?}: {error}")))?;
         if length == 0 {
             return Ok(None);
         }

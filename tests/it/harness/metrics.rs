@@ -3,8 +3,11 @@
 /// All samples of one scrape.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    samples: Vec<(String, Vec<(String, String)>, f64)>,
+    samples: Vec<Sample>,
 }
+
+/// Name, labels and value of one series.
+type Sample = (String, Vec<(String, String)>, f64);
 
 impl Metrics {
     /// Reads the Prometheus text format (labels without escaped quotes, as ours are).
@@ -28,7 +31,7 @@ impl Metrics {
     }
 }
 
-fn sample(line: &str) -> (String, Vec<(String, String)>, f64) {
+fn sample(line: &str) -> Sample {
     let bad = || panic!("not a sample: {line:?}");
     let (series, value) = line.rsplit_once(' ').unwrap_or_else(bad);
     let value = value.parse().unwrap_or_else(|_| panic!("not a number: {line:?}"));

@@ -7,6 +7,7 @@ pub mod files;
 pub mod gateway;
 pub mod http1;
 pub mod metrics;
+pub mod playing;
 pub mod scene;
 pub mod script;
 pub mod stamp;

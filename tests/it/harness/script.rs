@@ -30,13 +30,21 @@ pub enum Script {
     /// Never answer; wait for the peer to give up.
     Hang,
     /// Wait for the gate before anything but the head is read, then go on.
-    Gated(Gate, Box<Script>),
+    Gated(Gate, Box<Self>),
     /// Answer 200 with the bytes of [`pattern`], so many.
     Download(u64),
     /// Answer 200, chunked: one chunk for each text that the test sends.
     Stream(Feed),
     /// Answer 101 and give back every byte that comes.
     Upgrade,
+}
+
+impl Script {
+    /// Is the whole request read before anything else happens?
+    pub fn reads_first(&self) -> bool {
+        let early = matches!(self, Self::RawBeforeBody(_) | Self::ResetAfterHead | Self::Upgrade);
+        !early && !matches!(self, Self::CloseWhenReused | Self::Gated(..))
+    }
 }
 
 /// A whole plain answer.

@@ -1,22 +1,18 @@
 //! A fake stamp on loopback: records what reached it and answers by a script that may misbehave.
+//! `script` has the scripts, `playing` the connections that play them.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use serde_json::json;
-use socket2::{Domain, SockRef, Socket, Type};
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
+use socket2::{Domain, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use super::deadline::eventually;
-use super::http1::{Broken, Framing, Head, Wire, lossy};
-use super::script::{Script, block, pattern};
-
-/// Bodies are recorded up to this length; beyond it only counted and checked.
-const BODY_KEPT: usize = 1 << 20;
+use super::http1::Head;
+use super::playing::accept;
+use super::script::Script;
 
 /// A running fake stamp. It ends with its owner.
 #[derive(Debug)]
@@ -56,6 +52,19 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// A request of which only the head was read.
+    pub fn new(head: Head, connection: usize) -> Self {
+        Self {
+            head,
+            body: Vec::new(),
+            body_length: 0,
+            body_is_pattern: true,
+            trailers: Vec::new(),
+            complete: false,
+            connection,
+        }
+    }
+
     /// The method.
     pub fn method(&self) -> &str {
         self.head.word(0)
@@ -67,24 +76,26 @@ impl Seen {
     }
 }
 
+/// What the owner and the connections of a stamp both see.
 #[derive(Debug)]
-struct Shared {
-    name: String,
-    state: Mutex<State>,
+pub struct Shared {
+    pub name: String,
+    pub state: Mutex<State>,
 }
 
+/// What a stamp does, and what has come to it.
 #[derive(Debug)]
-struct State {
-    script: Script,
-    once: VecDeque<Script>,
-    on_accept: OnAccept,
-    healthy: bool,
-    seen: Vec<Seen>,
-    probes: usize,
+pub struct State {
+    pub script: Script,
+    pub once: VecDeque<Script>,
+    pub on_accept: OnAccept,
+    pub healthy: bool,
+    pub seen: Vec<Seen>,
+    pub probes: usize,
     /// Connections that carried at least one request that was no probe.
-    connections: usize,
+    pub connections: usize,
     /// Those of them that the peer has ended.
-    ended: usize,
+    pub ended: usize,
 }
 
 impl Stamp {
@@ -148,9 +159,14 @@ impl Stamp {
         self.change(|state| state.on_accept = what);
     }
 
-    /// What `/healthz` says from now on: 200 or 503.
-    pub fn is_healthy(&self, healthy: bool) {
-        self.change(|state| state.healthy = healthy);
+    /// From now on `/healthz` is answered with 503.
+    pub fn fails_probes(&self) {
+        self.change(|state| state.healthy = false);
+    }
+
+    /// From now on `/healthz` is answered with 200 again.
+    pub fn passes_probes(&self) {
+        self.change(|state| state.healthy = true);
     }
 
     /// All requests that reached the stamp.
@@ -203,272 +219,6 @@ impl Drop for Stamp {
     fn drop(&mut self) {
         if let Some(accepting) = &self.accepting {
             accepting.abort();
-        }
-    }
-}
-
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    // Aborting this task drops the set, and with it every connection.
-    let mut connections = JoinSet::new();
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let on_accept = shared.state.lock().unwrap().on_accept;
-        match on_accept {
-            OnAccept::Serve => {
-                let shared = Arc::clone(&shared);
-                let _task = connections.spawn(async move {
-                    let mut connection =
-                        Connection { wire: Wire::new(stream), shared, number: None };
-                    // How a scripted connection breaks is the business of the other side.
-                    let _broken = connection.serve().await;
-                    connection.note_end();
-                });
-            }
-            OnAccept::Reset => reset(&stream),
-            OnAccept::Ignore => {
-                let _task = connections.spawn(async move {
-                    std::future::pending::<()>().await;
-                    drop(stream);
-                });
-            }
-        }
-    }
-}
-
-/// Makes the end of this connection a reset.
-fn reset(stream: &TcpStream) {
-    SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
-}
-
-/// Is the connection over after a script?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    Keep,
-    Close,
-}
-
-struct Connection {
-    wire: Wire<TcpStream>,
-    shared: Arc<Shared>,
-    number: Option<usize>,
-}
-
-impl Connection {
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.shared.state.lock().unwrap())
-    }
-
-    fn note_end(&self) {
-        if self.number.is_some() {
-            self.change(|state| state.ended += 1);
-        }
-    }
-
-    async fn serve(&mut self) -> Result<(), Broken> {
-        loop {
-            let head = self.wire.head().await?;
-            if head.word(1) == "/healthz" {
-                self.answer_probe().await?;
-                continue;
-            }
-            let reused = self.number.is_some();
-            let number = match self.number {
-                Some(number) => number,
-                None => self.change(|state| {
-                    state.connections += 1;
-                    state.connections - 1
-                }),
-            };
-            self.number = Some(number);
-            let (place, script) = self.note(head, number);
-            let script = match script {
-                Script::CloseWhenReused if reused => return Ok(()),
-                Script::CloseWhenReused => Script::Echo,
-                script => script,
-            };
-            if Box::pin(self.play(place, script)).await? == Next::Close {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn answer_probe(&mut self) -> Result<(), Broken> {
-        let healthy = self.change(|state| {
-            state.probes += 1;
-            state.healthy
-        });
-        let status = if healthy { "200 OK" } else { "503 Unavailable" };
-        self.write(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")).await
-    }
-
-    /// Records a request and finds out what to do with it.
-    fn note(&self, head: Head, connection: usize) -> (usize, Script) {
-        self.change(|state| {
-            state.seen.push(Seen {
-                head,
-                body: Vec::new(),
-                body_length: 0,
-                body_is_pattern: true,
-                trailers: Vec::new(),
-                complete: false,
-                connection,
-            });
-            let script = state.once.pop_front().unwrap_or_else(|| state.script.clone());
-            (state.seen.len() - 1, script)
-        })
-    }
-
-    async fn write(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Broken> {
-        let written = self.wire.stream.write_all(bytes.as_ref()).await;
-        written.map_err(|error| Broken::Failed(error.kind()))
-    }
-
-    async fn play(&mut self, place: usize, script: Script) -> Result<Next, Broken> {
-        match script {
-            Script::Gated(gate, script) => {
-                gate.passed().await;
-                return Box::pin(self.play(place, *script)).await;
-            }
-            Script::ResetAfterHead => return Ok(self.reset()),
-            Script::RawBeforeBody(bytes) => {
-                self.write(bytes).await?;
-                return Ok(Next::Close);
-            }
-            Script::Upgrade => return self.upgrade().await,
-            _ => self.read_body(place).await?,
-        }
-        match script {
-            Script::Echo => self.echo(place, "").await?,
-            Script::EchoAndClose => {
-                self.echo(place, "Connection: close\r\n").await?;
-                return Ok(Next::Close);
-            }
-            Script::EchoAndCloseUnsaid => {
-                self.echo(place, "").await?;
-                return Ok(Next::Close);
-            }
-            Script::Raw(bytes) => self.write(bytes).await?,
-            Script::RawAndClose(bytes) => {
-                self.write(bytes).await?;
-                return Ok(Next::Close);
-            }
-            Script::ResetAfterBody => return Ok(self.reset()),
-            Script::ResetMidBody => {
-                self.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789").await?;
-                return Ok(self.reset());
-            }
-            Script::Hang => {
-                let _rest = self.wire.rest().await?;
-                return Ok(Next::Close);
-            }
-            Script::Download(length) => self.download(length).await?,
-            Script::Stream(feed) => {
-                self.write("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
-                let mut feed = feed.lock().await;
-                while let Some(text) = feed.recv().await {
-                    self.write(format!("{:x}\r\n{text}\r\n", text.len())).await?;
-                }
-                self.write("0\r\n\r\n").await?;
-            }
-            Script::Gated(..)
-            | Script::ResetAfterHead
-            | Script::RawBeforeBody(_)
-            | Script::Upgrade
-            | Script::CloseWhenReused => unreachable!("played before the body was read"),
-        }
-        Ok(Next::Keep)
-    }
-
-    fn reset(&self) -> Next {
-        reset(&self.wire.stream);
-        Next::Close
-    }
-
-    async fn read_body(&mut self, place: usize) -> Result<(), Broken> {
-        let head = self.change(|state| state.seen[place].head.clone());
-        if head.header("expect").is_some() {
-            self.write("HTTP/1.1 100 Continue\r\n\r\n").await?;
-        }
-        match head.framing()? {
-            Framing::Unsaid => {}
-            Framing::Length(mut left) => {
-                while left > 0 {
-                    let most = usize::try_from(left.min(1 << 16)).unwrap();
-                    let some = self.wire.some(most).await?;
-                    if some.is_empty() {
-                        return Err(Broken::Cut);
-                    }
-                    left -= u64::try_from(some.len()).unwrap();
-                    self.keep(place, &some);
-                }
-            }
-            Framing::Chunked => {
-                while let Some(chunk) = self.wire.chunk().await? {
-                    self.keep(place, &chunk);
-                }
-                let trailers = self.wire.trailers().await?;
-                self.change(|state| state.seen[place].trailers = trailers);
-            }
-        }
-        self.change(|state| state.seen[place].complete = true);
-        Ok(())
-    }
-
-    fn keep(&self, place: usize, bytes: &[u8]) {
-        self.change(|state| {
-            let seen = &mut state.seen[place];
-            let expected = (seen.body_length..).map(pattern);
-            seen.body_is_pattern &= bytes.iter().zip(expected).all(|(got, want)| *got == want);
-            seen.body_length += u64::try_from(bytes.len()).unwrap();
-            if seen.body.len() < BODY_KEPT {
-                seen.body.extend_from_slice(bytes);
-            }
-        });
-    }
-
-    async fn echo(&mut self, place: usize, fields: &str) -> Result<(), Broken> {
-        let seen = self.change(|state| state.seen[place].clone());
-        let body = json!({
-            "stamp": self.shared.name,
-            "method": seen.method(),
-            "target": seen.target(),
-            "headers": seen.head.headers,
-            "body": lossy(&seen.body[..seen.body.len().min(1 << 16)]),
-            "body_length": seen.body_length,
-            "connection": seen.connection,
-        })
-        .to_string();
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{fields}Content-Length: {}\r\n\r\n",
-            body.len()
-        );
-        let body = if seen.method() == "HEAD" { String::new() } else { body };
-        self.write(head + &body).await
-    }
-
-    async fn download(&mut self, length: u64) -> Result<(), Broken> {
-        self.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n")).await?;
-        let mut sent = 0;
-        while sent < length {
-            let next = usize::try_from((length - sent).min(251 << 8)).unwrap();
-            self.write(block(sent, next)).await?;
-            sent += u64::try_from(next).unwrap();
-        }
-        Ok(())
-    }
-
-    async fn upgrade(&mut self) -> Result<Next, Broken> {
-        self.write(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        )
-        .await?;
-        loop {
-            let some = self.wire.some(1 << 16).await?;
-            if some.is_empty() {
-                return Ok(Next::Close);
-            }
-            self.write(some).await?;
         }
     }
 }

@@ -15,14 +15,14 @@ macro_rules! as_written {
     (@default $default:tt) => { Some(stringify!($default)) };
     ($(
         $(#[doc = $about:expr])*
-        pub struct $name:ident {
+        $visible:vis struct $name:ident {
             $( $(#[doc = $doc:expr])* pub $key:ident : $type:ty $(= $default:tt)?, )*
             $( .. pub $flat:ident : $flat_type:ty, )?
         }
     )*) => { $(
         $(#[doc = $about])*
         #[derive(Clone, Debug)]
-        pub struct $name {
+        $visible struct $name {
             $( $(#[doc = $doc])* pub $key: $type, )*
             $(
                 /// Keys that other tables have as well.

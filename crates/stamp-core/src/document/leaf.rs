@@ -101,7 +101,9 @@ impl<T: FromToml> FromToml for Vec<T> {
             mismatch(value, "a list", report);
             return None;
         };
-        Some(items.iter().filter_map(|item| T::read(item, report)).collect())
+        let read: Self = items.iter().filter_map(|item| T::read(item, report)).collect();
+        // A list of nothing but mistakes was not meant to be empty.
+        (items.is_empty() || !read.is_empty()).then_some(read)
     }
     fn schema() -> Json {
         json!({ "type": "array", "items": T::schema() })

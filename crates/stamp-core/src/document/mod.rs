@@ -9,6 +9,8 @@ mod leaf;
 mod overlay;
 mod report;
 mod suggest;
+#[cfg(test)]
+mod tests;
 mod unit;
 
 pub use serde_json::Value as Json;
@@ -95,6 +97,10 @@ pub fn open<'i>(text: &'i str, report: &mut Report) -> Option<DeTable<'i>> {
         let mistake = report.syntax(span, error.message());
         if let Some(first) = first {
             mistake.note(first, "first written here");
+        }
+        let bare = text.get(span.start..span.end).filter(|bare| !bare.is_empty());
+        if let (true, Some(bare)) = (error.message().starts_with("string values"), bare) {
+            mistake.help(format!("write \"{bare}\""));
         }
     }
     let Some((key, version)) = tree.get_key_value("version") else { return Some(tree) };

@@ -253,8 +253,16 @@ impl Report {
             .collect();
         let header_broken = broken.iter().any(|line| main.line_text(*line).starts_with(b"["));
         let mut mistakes = std::mem::take(&mut self.mistakes);
+        let mut told = Vec::new();
         mistakes.retain(|mistake| match mistake.kind {
-            Kind::Syntax | Kind::Warning => true,
+            Kind::Warning => true,
+            Kind::Syntax => {
+                // The first error of a line explains the others.
+                let line = main.line(mistake.span);
+                let is_first = !told.contains(&line);
+                told.push(line);
+                is_first
+            }
             Kind::Missing => false,
             Kind::Wrong => !header_broken && !broken.contains(&main.line(mistake.span)),
         });

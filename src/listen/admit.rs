@@ -1,0 +1,113 @@
+//! How many client connections there are, over all workers: by listener and by client address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Counts connections. Touched when one opens or closes, never by a request.
+#[derive(Debug)]
+pub struct Admissions {
+    listeners: Vec<Open>,
+    clients: Mutex<HashMap<IpAddr, u32>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    count: AtomicU32,
+    max: u32,
+}
+
+/// A connection that was let in: counted until dropped.
+#[derive(Debug)]
+pub struct Admitted {
+    admissions: Arc<Admissions>,
+    listener: u16,
+    client: Option<IpAddr>,
+}
+
+impl Admissions {
+    /// Counters for listeners with these limits.
+    #[must_use]
+    pub fn new(connections_max: impl Iterator<Item = u32>) -> Arc<Self> {
+        let listeners = connections_max.map(|max| Open { count: AtomicU32::new(0), max });
+        Arc::new(Self { listeners: listeners.collect(), clients: Mutex::default() })
+    }
+
+    /// Lets a connection in, unless its listener or (when `per_client_max` is not 0) its client
+    /// has its fill.
+    pub fn admit(
+        self: &Arc<Self>,
+        listener: u16,
+        client: IpAddr,
+        per_client_max: u32,
+    ) -> Option<Admitted> {
+        let open = self.listeners.get(usize::from(listener))?;
+        let mut admitted =
+            Admitted { admissions: Arc::clone(self), listener, client: None };
+        if open.count.fetch_add(1, Ordering::Relaxed) >= open.max {
+            return None;
+        }
+        if per_client_max > 0 {
+            let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = clients.entry(client).or_default();
+            if *count >= per_client_max {
+                drop(clients);
+                return None;
+            }
+            *count += 1;
+            admitted.client = Some(client);
+        }
+        Some(admitted)
+    }
+
+    /// Open connections by listener.
+    pub fn open(&self) -> impl Iterator<Item = u32> {
+        self.listeners.iter().map(|open| open.count.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if let Some(open) = self.admissions.listeners.get(usize::from(self.listener)) {
+            open.count.fetch_sub(1, Ordering::Relaxed);
+        }
+        let Some(client) = self.client else { return };
+        let mut clients = self.admissions.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = clients.get_mut(&client) {
+            *count -= 1;
+            if *count == 0 {
+                clients.remove(&client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const TWO: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+    #[test]
+    fn a_listener_takes_so_many_and_no_more() {
+        let admissions = Admissions::new([2].into_iter());
+        let first = admissions.admit(0, ONE, 0).unwrap();
+        let _second = admissions.admit(0, ONE, 0).unwrap();
+        assert!(admissions.admit(0, ONE, 0).is_none());
+        drop(first);
+        assert!(admissions.admit(0, ONE, 0).is_some());
+    }
+
+    #[test]
+    fn one_client_cannot_take_all_places() {
+        let admissions = Admissions::new([10].into_iter());
+        let first = admissions.admit(0, ONE, 1).unwrap();
+        assert!(admissions.admit(0, ONE, 1).is_none());
+        assert!(admissions.admit(0, TWO, 1).is_some());
+        assert_eq!(admissions.open().collect::<Vec<_>>(), [1]);
+        drop(first);
+        assert!(admissions.clients.lock().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,287 @@
+//! One client connection from accept to close: hyper reads and writes HTTP behind the wire's gate,
+//! and one timer watches whether the client keeps moving.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use stamp_core::framing::HeadLimits;
+use stamp_core::rate::SlowPeer;
+use stamp_core::time::Moment;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::Sleep;
+
+use super::Stop;
+use crate::proxy::wire::{Phase, Wire, WireState};
+use crate::proxy::worker::Worker;
+use crate::proxy::{Client, ProxyError, respond};
+use crate::settings::Timeouts;
+
+/// How often a client that does not take its answer is looked at.
+const WRITE_CHECK: Duration = Duration::from_secs(1);
+/// How long a last answer may take to be sent before the connection is dropped.
+const LAST_WORD: Duration = Duration::from_secs(1);
+/// hyper's own limits lie above ours, so that ours speak.
+const HYPER_HEAD_BYTES_MIN: usize = 64 * 1024;
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) worker: Rc<Worker>,
+    pub(super) listener: u16,
+    pub(super) address: IpAddr,
+    pub(super) stop: watch::Receiver<Stop>,
+}
+
+/// Why a connection was not ended by hyper.
+enum Ended {
+    /// hyper is done with it, well or not.
+    ByHyper,
+    /// The client took too long.
+    TooSlow(Phase),
+    /// The process stops and waits no longer.
+    Cut,
+}
+
+impl Connection {
+    /// Serves requests until the connection ends.
+    pub(super) async fn serve(self, socket: TcpStream) {
+        if socket.set_nodelay(true).is_err() {
+            return;
+        }
+        let _connected = self.worker.connected();
+        let view = self.worker.view();
+        let limits = &view.live.limits;
+        let head_limits = HeadLimits {
+            head_bytes_max: limits.header_bytes,
+            fields_max: limits.header_count,
+            uri_bytes_max: limits.uri_bytes,
+        };
+        let state = WireState::new();
+        let wire = Wire::new(socket, Arc::clone(&state), head_limits);
+        let client = Rc::new(Client::new(
+            Rc::clone(&self.worker),
+            Arc::clone(&state),
+            self.address,
+            self.listener,
+        ));
+        let service = service_fn(move |request| {
+            let client = Rc::clone(&client);
+            async move { Ok::<_, Infallible>(client.serve(request).await) }
+        });
+        let mut connection = http1::Builder::new()
+            .max_header_size(limits.header_bytes.saturating_mul(2).max(HYPER_HEAD_BYTES_MIN))
+            .max_headers(limits.header_count.saturating_add(8))
+            .header_read_timeout(None)
+            .serve_connection(TokioIo::new(wire), service)
+            .with_upgrades();
+        drop(view);
+        let ended = self.watch(&mut connection, &state).await;
+        let last_word = match ended {
+            Ended::ByHyper if state.phase() == Phase::Head => {
+                state.refused().map(ProxyError::Malformed)
+            }
+            Ended::TooSlow(Phase::Head) => Some(ProxyError::RequestTimeout),
+            Ended::ByHyper | Ended::TooSlow(_) | Ended::Cut => None,
+        };
+        if let Some(error) = last_word
+            && let Some(parts) = connection.into_parts()
+        {
+            self.refuse(parts.io.into_inner().into_socket(), &error).await;
+        }
+    }
+
+    /// Answers a connection that there is no room for.
+    pub(super) async fn turn_away(self, socket: TcpStream) {
+        self.refuse(socket, &ProxyError::Overloaded).await;
+    }
+
+    /// A last answer, without hyper.
+    async fn refuse(&self, mut socket: TcpStream, error: &ProxyError) {
+        self.count(error);
+        let bytes = respond::raw_response(error, self.worker.state().node());
+        let word = async {
+            socket.write_all(&bytes).await?;
+            socket.shutdown().await?;
+            // Bytes of the client that were not read would turn the close into a reset, and that
+            // would take the answer with it (RFC 9112, section 9.6).
+            tokio::io::copy(&mut socket, &mut tokio::io::sink()).await
+        };
+        drop(tokio::time::timeout(LAST_WORD, word).await);
+    }
+
+    fn count(&self, error: &ProxyError) {
+        let code = respond::told_of(error).code;
+        let mut counts = self.worker.counts();
+        *counts.stamp(None).errors.entry(code).or_default() += 1;
+    }
+
+    /// Drives hyper's side and watches the client's.
+    async fn watch<C: Drive + Unpin>(&self, connection: &mut C, state: &WireState) -> Ended {
+        let mut watch = Watch::new(self, state);
+        let mut stop = self.stop.clone();
+        let mut stopping = std::pin::pin!(async move {
+            let gracefully = stop.wait_for(|stop| *stop >= Stop::Gracefully).await.is_ok();
+            gracefully.then_some(stop)
+        });
+        let mut cut = None;
+        let mut asked = false;
+        std::future::poll_fn(move |context| {
+            if connection.drive(context).is_ready() {
+                return Poll::Ready(Ended::ByHyper);
+            }
+            if !asked && let Poll::Ready(stop) = stopping.as_mut().poll(context) {
+                asked = true;
+                connection.stop_gracefully();
+                if connection.drive(context).is_ready() {
+                    return Poll::Ready(Ended::ByHyper);
+                }
+                cut = stop.map(|mut stop| {
+                    Box::pin(async move { drop(stop.wait_for(|stop| *stop == Stop::Now).await) })
+                });
+            }
+            if let Some(cut) = &mut cut
+                && cut.as_mut().poll(context).is_ready()
+            {
+                return Poll::Ready(Ended::Cut);
+            }
+            watch.poll(context).map(Ended::TooSlow)
+        })
+        .await
+    }
+}
+
+/// What is needed of hyper's connection here.
+trait Drive {
+    fn drive(&mut self, context: &mut Context<'_>) -> Poll<()>;
+    fn stop_gracefully(&mut self);
+}
+
+impl<S, B> Drive for http1::UpgradeableConnection<TokioIo<Wire>, S>
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B> + Unpin,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: hyper::body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    Self: Future + Unpin,
+{
+    fn drive(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        Pin::new(self).poll(context).map(|_ended| ())
+    }
+
+    fn stop_gracefully(&mut self) {
+        Pin::new(self).graceful_shutdown();
+    }
+}
+
+/// One connection's timer: set lazily, so that a request costs no timer at all.
+struct Watch<'c> {
+    connection: &'c Connection,
+    state: &'c WireState,
+    timeouts: Timeouts,
+    seen: (Phase, u64),
+    since: Moment,
+    armed: Moment,
+    timer: Pin<Box<Sleep>>,
+    slow: SlowPeer,
+    written: u64,
+    checked: Moment,
+}
+
+impl<'c> Watch<'c> {
+    fn new(connection: &'c Connection, state: &'c WireState) -> Self {
+        let worker = &connection.worker;
+        let (since, clock) = (worker.now(), worker.clock());
+        let timeouts = worker.view().live.timeouts.clone();
+        let armed = since.after(timeouts.first_byte);
+        Self {
+            timer: Box::pin(tokio::time::sleep_until(clock.instant(armed))),
+            connection,
+            state,
+            timeouts,
+            seen: (Phase::Fresh, 0),
+            since,
+            armed,
+            slow: SlowPeer::default(),
+            written: 0,
+            checked: since,
+        }
+    }
+
+    /// Ready when the client took too long.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Phase> {
+        let seen = (self.state.phase(), self.state.heads());
+        if seen != self.seen {
+            self.seen = seen;
+            self.since = self.connection.worker.now();
+            let due = self.due();
+            if due < self.armed {
+                self.arm(due);
+            }
+        }
+        while self.timer.as_mut().poll(context).is_ready() {
+            let now = self.connection.worker.now();
+            self.timeouts = self.connection.worker.view().live.timeouts.clone();
+            if self.is_too_slow(now) {
+                return Poll::Ready(self.seen.0);
+            }
+            // Never at once again, whatever the clocks say.
+            self.arm(self.due().max(now.after(Duration::from_millis(1))));
+        }
+        Poll::Pending
+    }
+
+    fn arm(&mut self, due: Moment) {
+        self.armed = due;
+        let at = self.connection.worker.clock().instant(due);
+        self.timer.as_mut().reset(at);
+    }
+
+    /// When to look again.
+    fn due(&self) -> Moment {
+        match self.patience() {
+            Some(patience) => self.since.after(patience),
+            None => self.connection.worker.now().after(WRITE_CHECK),
+        }
+    }
+
+    /// How long this phase may last; `None` = the client is not waited for.
+    fn patience(&self) -> Option<Duration> {
+        match self.seen.0 {
+            Phase::Fresh => Some(self.timeouts.first_byte),
+            Phase::Idle => Some(self.timeouts.downstream_idle),
+            Phase::Head => Some(self.timeouts.request_headers),
+            Phase::Request | Phase::Tunnel => None,
+        }
+    }
+
+    fn is_too_slow(&mut self, now: Moment) -> bool {
+        if let Some(patience) = self.patience() {
+            return now.since(self.since) >= patience;
+        }
+        self.takes_too_slowly(now)
+    }
+
+    /// Does the client read its answer below the least rate?
+    fn takes_too_slowly(&mut self, now: Moment) -> bool {
+        let written = self.state.written_total();
+        let waited = now.since(std::mem::replace(&mut self.checked, now));
+        if !self.state.is_write_blocked() {
+            self.slow = SlowPeer::default();
+            self.written = written;
+            return false;
+        }
+        self.slow.waited(waited.min(WRITE_CHECK * 2));
+        let least = self.connection.worker.view().live.limits.min_bytes_per_second;
+        self.slow.patience(written.saturating_sub(self.written), least).is_zero()
+    }
+}

@@ -1,0 +1,92 @@
+//! Client connections: bind, accept within the limits, serve, stop gracefully. Each worker has
+//! listeners of its own on the same addresses (`SO_REUSEPORT`).
+
+mod admit;
+mod bind;
+mod connection;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+pub use admit::{Admissions, Admitted};
+pub use bind::{BindError, Bound, bind};
+
+use crate::proxy::worker::Worker;
+
+/// How far the stop of the process has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Not asked for.
+    #[default]
+    Not,
+    /// No new connections; open ones end after the request that they serve.
+    Gracefully,
+    /// Whatever is still open is cut.
+    Now,
+}
+
+/// After a failed accept (no file descriptors left, for example) this long nothing is tried.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// One listener of one worker.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its place in gateway.toml.
+    pub index: u16,
+    /// The bound socket.
+    pub socket: std::net::TcpListener,
+}
+
+/// Accepts and serves until the process stops.
+pub(crate) async fn accept(
+    worker: Rc<Worker>,
+    listener: Listener,
+    admissions: Arc<Admissions>,
+    mut stop: watch::Receiver<Stop>,
+) {
+    let socket = match TcpListener::from_std(listener.socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(%error, "a listener could not be used");
+            return;
+        }
+    };
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop >= Stop::Gracefully) => return,
+        };
+        let (client, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let address = address.ip().to_canonical();
+        let live = Arc::clone(&worker.view().live);
+        let exempt = live.trust.is_trusted(address);
+        let per_client = if exempt { 0 } else { live.limits.connections_per_client };
+        let admitted = admissions.admit(listener.index, address, per_client);
+        let connection = connection::Connection {
+            worker: Rc::clone(&worker),
+            listener: listener.index,
+            address,
+            stop: stop.clone(),
+        };
+        tokio::task::spawn_local(async move {
+            match admitted {
+                Some(admitted) => {
+                    connection.serve(client).await;
+                    drop(admitted);
+                }
+                None => connection.turn_away(client).await,
+            }
+        });
+    }
+}

@@ -1,0 +1,123 @@
+//! Files -> a table and its keys. Every file is read once: what is judged is what is kept as the
+//! last known good copy.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use stamp_core::diagnostic::SourceText;
+use stamp_core::table::{self, RoutingTable};
+
+use crate::auth::KeyRing;
+use crate::diagnostics::Report;
+use crate::settings::{self, Settings};
+use crate::state::Installation;
+
+/// The largest file that is read at all: a CSV of about five million tenants.
+const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// The files that a table was made of, by path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files(BTreeMap<PathBuf, Arc<[u8]>>);
+
+impl Files {
+    /// Adds one.
+    pub(super) fn add(&mut self, path: PathBuf, bytes: Arc<[u8]>) {
+        self.0.insert(path, bytes);
+    }
+
+    /// Their paths.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.0.keys()
+    }
+
+    /// Paths and contents.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&PathBuf, &Arc<[u8]>)> {
+        self.0.iter()
+    }
+}
+
+/// Where the files are taken from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Inputs<'a> {
+    /// The file system.
+    Disk,
+    /// A copy.
+    Copy(&'a Files),
+}
+
+/// A table and everything that goes with it.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) table: RoutingTable,
+    pub(super) keys: KeyRing,
+    pub(super) warnings: Report,
+    pub(super) files: Files,
+}
+
+impl Loaded {
+    pub(super) fn install(self, settings: &Settings) -> Installation {
+        Installation {
+            table: Arc::new(self.table),
+            keys: Arc::new(self.keys),
+            live: Arc::new(settings.live.clone()),
+        }
+    }
+}
+
+/// Reads gateway.toml and the environment's overrides.
+pub fn load_settings(config: &Path) -> Result<Settings, Report> {
+    let bytes = read(config).map_err(|error| unreadable(config, &error))?;
+    let text = text(config, &bytes)?;
+    settings::load(text, std::env::vars()).map_err(|rejected| Report::of_rejected(&rejected))
+}
+
+/// Reads and judges routing.toml and all that it names.
+pub(super) fn load(
+    settings: &Settings,
+    inputs: Inputs<'_>,
+    former: Option<&RoutingTable>,
+) -> Result<Loaded, Report> {
+    let mut files = Files::default();
+    let mut read = |path: &Path| -> io::Result<Arc<[u8]>> {
+        let bytes = match inputs {
+            Inputs::Disk => read(path)?,
+            Inputs::Copy(copy) => {
+                copy.0.get(path).cloned().ok_or(io::Error::from(io::ErrorKind::NotFound))?
+            }
+        };
+        files.add(path.to_owned(), Arc::clone(&bytes));
+        Ok(bytes)
+    };
+    let main = &settings.routing_file;
+    let bytes = read(main).map_err(|error| unreadable(main, &error))?;
+    let loaded = table::load(text(main, &bytes)?, &mut read, former)
+        .map_err(|rejected| Report::of_rejected(&rejected))?;
+    let keys = KeyRing::build(&loaded.table.identity.jwt, &mut read).map_err(|errors| {
+        Report::all(errors.iter().map(|error| Report::plain(&error.to_string())))
+    })?;
+    let warnings = Report::new(&loaded.warnings, &loaded.sources);
+    Ok(Loaded { table: loaded.table, keys, warnings, files })
+}
+
+fn read(path: &Path) -> io::Result<Arc<[u8]>> {
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 256 MiB"));
+    }
+    Ok(bytes.into())
+}
+
+fn text(path: &Path, bytes: &[u8]) -> Result<SourceText, Report> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_not_utf8| Report::plain(&format!("{}: not UTF-8", path.display())))?;
+    Ok(SourceText { path: path.to_owned(), text: text.into() })
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Report {
+    Report::plain(&format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,278 @@
+//! Where tables come from: the files, watched, and the last known good copy. What is refused
+//! changes nothing; what is accepted is on disk before it is in force.
+
+mod load;
+mod snapshot;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stamp_core::diff;
+use stamp_core::table::RoutingTable;
+use tokio::sync::Mutex;
+
+pub use load::{Files, load_settings};
+pub use watch::run as watch;
+
+use crate::diagnostics::Report;
+use crate::settings::Settings;
+use crate::state::{Command, Installation, ReloadResult, State};
+use load::{Inputs, Loaded};
+
+/// Loads, guards, persists and installs tables: one at a time.
+#[derive(Debug)]
+pub struct Reloader {
+    state: Arc<State>,
+    config: PathBuf,
+    running: Mutex<Running>,
+}
+
+/// What is in force, as it was read.
+#[derive(Debug)]
+struct Running {
+    settings: Settings,
+    files: Files,
+}
+
+/// May the mass-change guard refuse?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Guard {
+    /// Yes.
+    #[default]
+    Keep,
+    /// No: somebody said that the change is meant.
+    Override,
+}
+
+/// Is the new table put in force?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Yes.
+    #[default]
+    Apply,
+    /// No, only judged.
+    DryRun,
+}
+
+/// How to reload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReloadAsk {
+    /// May the mass-change guard refuse?
+    pub guard: Guard,
+    /// Is the new table put in force?
+    pub mode: Mode,
+}
+
+/// What came of a reload.
+#[derive(Clone, Debug)]
+pub enum ReloadOutcome {
+    /// The new table is in force (or would be).
+    Accepted(Box<Summary>),
+    /// The files say what is in force already.
+    Unchanged,
+    /// What was in force stays.
+    Refused(Report),
+}
+
+/// What a reload changed.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// The table's number.
+    pub generation: u64,
+    /// Tenants with another home.
+    pub moved: usize,
+    /// Tenants that are gone.
+    pub vanished: usize,
+    /// Tenants that are new.
+    pub appeared: usize,
+    /// A few of them: "acme: eu-1 -> eu-2".
+    pub examples: Vec<String>,
+    /// Stamps that are new.
+    pub stamps_added: Vec<String>,
+    /// Stamps that are gone.
+    pub stamps_removed: Vec<String>,
+    /// Stamps that changed.
+    pub stamps_changed: Vec<String>,
+    /// What was let pass, but should be looked at.
+    pub warnings: Report,
+    /// Keys of gateway.toml that changed and hold only after a restart.
+    pub restart_needed: Vec<String>,
+}
+
+/// A first table, and where it came from.
+#[derive(Debug)]
+pub struct First {
+    /// What to start with.
+    pub installation: Installation,
+    /// How it came about.
+    pub result: ReloadResult,
+    /// The files that it was made of.
+    pub files: Files,
+}
+
+/// Loads the first table: the files, else the last known good copy of them.
+pub fn first(settings: &Settings, wall: Duration) -> Result<First, Report> {
+    let loaded = match load::load(settings, Inputs::Disk, None) {
+        Ok(loaded) => loaded,
+        Err(report) => return from_snapshot(settings, wall, report),
+    };
+    log_warnings(&loaded.warnings);
+    if let Err(error) = snapshot::write(&settings.state_directory, &loaded.files) {
+        tracing::error!(%error, "the last known good copy could not be written");
+    }
+    let result = ReloadResult::Accepted { at: wall };
+    Ok(First { files: loaded.files.clone(), installation: loaded.install(settings), result })
+}
+
+/// Judges the files as a start would, and changes nothing: the table and what was let pass.
+pub fn check(settings: &Settings) -> Result<(RoutingTable, Report), Report> {
+    let loaded = load::load(settings, Inputs::Disk, None)?;
+    Ok((loaded.table, loaded.warnings))
+}
+
+fn from_snapshot(settings: &Settings, wall: Duration, report: Report) -> Result<First, Report> {
+    let files = match snapshot::read(&settings.state_directory) {
+        Ok(files) => files,
+        Err(error) => {
+            tracing::warn!(%error, "there is no last known good copy to start from");
+            return Err(report);
+        }
+    };
+    let Ok(loaded) = load::load(settings, Inputs::Copy(&files), None) else { return Err(report) };
+    for problem in report.iter() {
+        tracing::error!(%problem, "the files are refused; the last known good copy serves");
+    }
+    let result = ReloadResult::StartedStale { at: wall, report };
+    Ok(First { files, installation: loaded.install(settings), result })
+}
+
+impl Reloader {
+    /// A reloader that goes on from what was loaded first.
+    #[must_use]
+    pub fn new(state: Arc<State>, config: PathBuf, settings: Settings, files: Files) -> Arc<Self> {
+        Arc::new(Self { state, config, running: Mutex::new(Running { settings, files }) })
+    }
+
+    /// Reads the files anew and puts what they say in force, if it is right.
+    pub async fn reload(&self, ask: ReloadAsk) -> ReloadOutcome {
+        let mut running = self.running.lock().await;
+        let outcome =
+            self.try_reload(&mut running, ask).await.unwrap_or_else(ReloadOutcome::Refused);
+        if ask.mode == Mode::Apply {
+            self.note(&outcome);
+        }
+        outcome
+    }
+
+    async fn try_reload(
+        &self,
+        running: &mut Running,
+        ask: ReloadAsk,
+    ) -> Result<ReloadOutcome, Report> {
+        let former = Arc::clone(&self.state.view().table);
+        let old = Arc::clone(&former);
+        let config = self.config.clone();
+        let loading = tokio::task::spawn_blocking(move || {
+            let settings = load_settings(&config)?;
+            let loaded = load::load(&settings, Inputs::Disk, Some(&former))?;
+            Ok((settings, loaded))
+        });
+        let (settings, loaded) =
+            loading.await.unwrap_or_else(|panic| Err(Report::plain(&panic.to_string())))?;
+        let stale = self.state.reload_status().stale;
+        if loaded.files == running.files && settings.live == running.settings.live && !stale {
+            return Ok(ReloadOutcome::Unchanged);
+        }
+        let moves = diff::moves(&old, &loaded.table);
+        if ask.guard == Guard::Keep {
+            let share_max = settings.live.guard_max_tenant_moves;
+            diff::guard(&moves, old.directory.len(), share_max)
+                .map_err(|refusal| Report::plain(&refusal.to_string()))?;
+        }
+        let restart_needed = running.settings.restart_keys_changed(&settings);
+        let mut summary = summary(moves, loaded.warnings.clone(), restart_needed);
+        if ask.mode == Mode::Apply {
+            summary.generation = self.apply(running, settings, loaded).await?;
+        }
+        Ok(ReloadOutcome::Accepted(Box::new(summary)))
+    }
+
+    /// On disk first, then in force.
+    async fn apply(
+        &self,
+        running: &mut Running,
+        settings: Settings,
+        loaded: Loaded,
+    ) -> Result<u64, Report> {
+        let directory = running.settings.state_directory.clone();
+        let files = loaded.files.clone();
+        let written = tokio::task::spawn_blocking(move || snapshot::write(&directory, &files));
+        if let Ok(Err(error)) = written.await {
+            let text = format!("the last known good copy could not be written: {error}");
+            return Err(Report::plain(&text));
+        }
+        log_warnings(&loaded.warnings);
+        running.files = loaded.files.clone();
+        let installation = Box::new(loaded.install(&settings));
+        running.settings = settings;
+        let installed = self.state.ask(|done| Command::Install(installation, done)).await;
+        installed.map_err(|stopping| Report::plain(&stopping.to_string()))
+    }
+
+    fn note(&self, outcome: &ReloadOutcome) {
+        let at = self.state.clock().wall();
+        match outcome {
+            ReloadOutcome::Accepted(summary) => {
+                tracing::info!(
+                    generation = summary.generation,
+                    moved = summary.moved,
+                    vanished = summary.vanished,
+                    appeared = summary.appeared,
+                    "routing table accepted"
+                );
+                if !summary.restart_needed.is_empty() {
+                    tracing::warn!(keys = ?summary.restart_needed, "these hold after a restart");
+                }
+                self.state.note_reload(ReloadResult::Accepted { at });
+            }
+            ReloadOutcome::Unchanged => self.state.note_reload(ReloadResult::Unchanged),
+            ReloadOutcome::Refused(report) => {
+                for problem in report.iter() {
+                    tracing::error!(%problem, "reload refused; what was in force stays");
+                }
+                self.state.note_reload(ReloadResult::Refused { at, report: report.clone() });
+            }
+        }
+    }
+
+    /// The files to watch: gateway.toml, routing.toml and what that names.
+    async fn watched(&self) -> (Vec<PathBuf>, Settings) {
+        let running = self.running.lock().await;
+        let mut paths: Vec<PathBuf> = running.files.paths().cloned().collect();
+        paths.push(self.config.clone());
+        (paths, running.settings.clone())
+    }
+}
+
+fn summary(moves: diff::Moves, warnings: Report, restart_needed: Vec<String>) -> Summary {
+    Summary {
+        generation: 0,
+        moved: moves.moved,
+        vanished: moves.vanished,
+        appeared: moves.appeared,
+        examples: moves.examples,
+        stamps_added: moves.stamps_added,
+        stamps_removed: moves.stamps_removed,
+        stamps_changed: moves.stamps_changed,
+        warnings,
+        restart_needed,
+    }
+}
+
+fn log_warnings(warnings: &Report) {
+    for warning in warnings.iter() {
+        tracing::warn!(%warning, "routing table");
+    }
+}

@@ -1,0 +1,258 @@
+//! One connection to a fake stamp: reads requests, records them, plays the script.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::http1::{Broken, Framing, Head, Wire, lossy};
+use super::script::{Feed, Script, block, pattern};
+use super::stamp::{OnAccept, Seen, Shared, State};
+
+/// Bodies are recorded up to this length; beyond it only counted and checked.
+const BODY_KEPT: usize = 1 << 20;
+
+/// Accepts connections until it is aborted; then all of them end.
+pub async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    // Aborting this task drops the set, and with it every connection.
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let on_accept = shared.state.lock().unwrap().on_accept;
+        match on_accept {
+            OnAccept::Serve => {
+                let shared = Arc::clone(&shared);
+                let _task = connections.spawn(async move {
+                    let mut connection =
+                        Connection { wire: Wire::new(stream), shared, number: None, requests: 0 };
+                    // How a scripted connection breaks is the business of the other side.
+                    let _broken = connection.serve().await;
+                    connection.note_end();
+                });
+            }
+            OnAccept::Reset => reset(&stream),
+            OnAccept::Ignore => {
+                let _task = connections.spawn(async move {
+                    std::future::pending::<()>().await;
+                    drop(stream);
+                });
+            }
+        }
+    }
+}
+
+/// Makes the end of this connection a reset.
+fn reset(stream: &TcpStream) {
+    SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+/// Is the connection over after a script?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Keep,
+    Close,
+}
+
+struct Connection {
+    wire: Wire<TcpStream>,
+    shared: Arc<Shared>,
+    /// Its place among the connections that carried requests, once it has.
+    number: Option<usize>,
+    /// Requests that were no probes.
+    requests: usize,
+}
+
+impl Connection {
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.shared.state.lock().unwrap())
+    }
+
+    fn note_end(&self) {
+        if self.number.is_some() {
+            self.change(|state| state.ended += 1);
+        }
+    }
+
+    async fn serve(&mut self) -> Result<(), Broken> {
+        loop {
+            let head = self.wire.head().await?;
+            if head.word(1) == "/healthz" {
+                self.answer_probe().await?;
+                continue;
+            }
+            let (place, script) = self.note(head);
+            if Box::pin(self.play(place, script)).await? == Next::Close {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn answer_probe(&mut self) -> Result<(), Broken> {
+        let healthy = self.change(|state| {
+            state.probes += 1;
+            state.healthy
+        });
+        let status = if healthy { "200 OK" } else { "503 Unavailable" };
+        self.write(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")).await
+    }
+
+    /// Records a request and finds out what to do with it.
+    fn note(&mut self, head: Head) -> (usize, Script) {
+        self.requests += 1;
+        let known = self.number;
+        let (number, place, script) = self.change(|state| {
+            let connection = known.unwrap_or(state.connections);
+            state.connections += usize::from(known.is_none());
+            state.seen.push(Seen::new(head, connection));
+            let script = state.once.pop_front().unwrap_or_else(|| state.script.clone());
+            (connection, state.seen.len() - 1, script)
+        });
+        self.number = Some(number);
+        (place, script)
+    }
+
+    async fn write(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Broken> {
+        let written = self.wire.stream.write_all(bytes.as_ref()).await;
+        written.map_err(|error| Broken::Failed(error.kind()))
+    }
+
+    #[expect(clippy::cognitive_complexity, reason = "one arm a script, none of them deep")]
+    async fn play(&mut self, place: usize, script: Script) -> Result<Next, Broken> {
+        if script.reads_first() {
+            self.read_body(place).await?;
+        }
+        match script {
+            Script::Gated(gate, script) => {
+                gate.passed().await;
+                Box::pin(self.play(place, *script)).await
+            }
+            Script::CloseWhenReused if self.requests > 1 => Ok(Next::Close),
+            Script::CloseWhenReused => Box::pin(self.play(place, Script::Echo)).await,
+            Script::Echo => self.echo(place, "").await.map(|()| Next::Keep),
+            Script::EchoAndClose => {
+                self.echo(place, "Connection: close\r\n").await.map(|()| Next::Close)
+            }
+            Script::EchoAndCloseUnsaid => self.echo(place, "").await.map(|()| Next::Close),
+            Script::Raw(bytes) => self.write(bytes).await.map(|()| Next::Keep),
+            Script::RawAndClose(bytes) | Script::RawBeforeBody(bytes) => {
+                self.write(bytes).await.map(|()| Next::Close)
+            }
+            Script::ResetAfterHead | Script::ResetAfterBody => Ok(self.reset()),
+            Script::ResetMidBody => {
+                self.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789").await?;
+                Ok(self.reset())
+            }
+            Script::Hang => self.wire.rest().await.map(|_rest| Next::Close),
+            Script::Download(length) => self.download(length).await.map(|()| Next::Keep),
+            Script::Stream(feed) => self.stream(feed).await.map(|()| Next::Keep),
+            Script::Upgrade => self.upgrade().await,
+        }
+    }
+
+    fn reset(&self) -> Next {
+        reset(&self.wire.stream);
+        Next::Close
+    }
+
+    async fn read_body(&mut self, place: usize) -> Result<(), Broken> {
+        let head = self.change(|state| state.seen[place].head.clone());
+        if head.header("expect").is_some() {
+            self.write("HTTP/1.1 100 Continue\r\n\r\n").await?;
+        }
+        match head.framing()? {
+            Framing::Unsaid => {}
+            Framing::Length(mut left) => {
+                while left > 0 {
+                    let most = usize::try_from(left.min(1 << 16)).unwrap();
+                    let some = self.wire.some(most).await?;
+                    if some.is_empty() {
+                        return Err(Broken::Cut);
+                    }
+                    left -= u64::try_from(some.len()).unwrap();
+                    self.keep(place, &some);
+                }
+            }
+            Framing::Chunked => {
+                while let Some(chunk) = self.wire.chunk().await? {
+                    self.keep(place, &chunk);
+                }
+                let trailers = self.wire.trailers().await?;
+                self.change(|state| state.seen[place].trailers = trailers);
+            }
+        }
+        self.change(|state| state.seen[place].complete = true);
+        Ok(())
+    }
+
+    fn keep(&self, place: usize, bytes: &[u8]) {
+        self.change(|state| {
+            let seen = &mut state.seen[place];
+            let expected = (seen.body_length..).map(pattern);
+            seen.body_is_pattern &= bytes.iter().zip(expected).all(|(got, want)| *got == want);
+            seen.body_length += u64::try_from(bytes.len()).unwrap();
+            if seen.body.len() < BODY_KEPT {
+                seen.body.extend_from_slice(bytes);
+            }
+        });
+    }
+
+    async fn echo(&mut self, place: usize, fields: &str) -> Result<(), Broken> {
+        let seen = self.change(|state| state.seen[place].clone());
+        let body = json!({
+            "stamp": self.shared.name,
+            "method": seen.method(),
+            "target": seen.target(),
+            "headers": seen.head.headers,
+            "body": lossy(&seen.body[..seen.body.len().min(1 << 16)]),
+            "body_length": seen.body_length,
+            "connection": seen.connection,
+        })
+        .to_string();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{fields}Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let body = if seen.method() == "HEAD" { String::new() } else { body };
+        self.write(head + &body).await
+    }
+
+    async fn download(&mut self, length: u64) -> Result<(), Broken> {
+        self.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n")).await?;
+        let mut sent = 0;
+        while sent < length {
+            let next = usize::try_from((length - sent).min(251 << 8)).unwrap();
+            self.write(block(sent, next)).await?;
+            sent += u64::try_from(next).unwrap();
+        }
+        Ok(())
+    }
+
+    async fn stream(&mut self, feed: Feed) -> Result<(), Broken> {
+        let fields = "Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n";
+        self.write(format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).await?;
+        let mut feed = feed.lock().await;
+        while let Some(text) = feed.recv().await {
+            self.write(format!("{:x}\r\n{text}\r\n", text.len())).await?;
+        }
+        self.write("0\r\n\r\n").await
+    }
+
+    async fn upgrade(&mut self) -> Result<Next, Broken> {
+        self.write(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        )
+        .await?;
+        loop {
+            let some = self.wire.some(1 << 16).await?;
+            if some.is_empty() {
+                return Ok(Next::Close);
+            }
+            self.write(some).await?;
+        }
+    }
+}
