@@ -14,16 +14,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
+use crate::admin::access;
 use crate::admin::audit::Audit;
 use crate::admin::{AdminState, Clients, Parts};
 use crate::clock::Clock;
 use crate::diagnostics::Report;
 use crate::listen::{self, Admissions, BindError, Bound, Listener, Stop};
 use crate::proxy::worker::Worker;
-use crate::settings::Settings;
+use crate::settings::{LogTarget, Settings};
 use crate::source::{self, ReloadAsk, Reloader};
 use crate::state::{Mail, Mailboxes, OpenError, Start, State};
-use crate::telemetry::access_log::{AccessLog, Sink};
+use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log::{self, Level};
 use crate::{admin, disk, outbound};
 
@@ -93,7 +94,8 @@ pub fn run(config: &Path) -> Result<(), RunError> {
 pub fn start(config: &Path) -> Result<Gateway, RunError> {
     let clock = Clock::start();
     let settings = source::load_settings(config).map_err(RunError::Configuration)?;
-    let level = log::start(&settings.live.log_level, settings.log_format);
+    access::check(&settings).map_err(RunError::Configuration)?;
+    let level = log::start(settings.live.log_level, settings.log_format);
     raise_file_limit();
     let first = source::first(&settings, clock.wall()).map_err(RunError::Configuration)?;
     let workers = worker_count(&settings);
@@ -110,7 +112,7 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
     let (mailboxes, mail) = Mailboxes::new(workers);
     let (state, task, probe_now) = State::start(Start {
         clock,
-        node: settings.node_id.as_str().into(),
+        node: settings.node_id.clone(),
         directory: &settings.state_directory,
         first: first.installation,
         mailboxes,
@@ -125,7 +127,7 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
     control.spawn(source::watch(Arc::clone(&reloader)));
     let stop = watch::Sender::new(Stop::Not);
     let addresses = addresses(&settings, &admin, &bound);
-    let limits = settings.listeners.iter().map(|listener| listener.max_connections);
+    let limits = settings.listeners.iter().map(|listener| listener.connections_max.get());
     let admissions = Admissions::new(limits);
     start_admin(&control, admin.sockets, &settings, Parts {
         state: Arc::clone(&state),
@@ -133,7 +135,7 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
         access_log: access_log.clone(),
         listeners: listener_names(&settings),
         clients: clients(&admissions),
-        routing_file: settings.routing_file.clone(),
+        routing_file: settings.routing.file.clone(),
         audit: Audit::open(settings.admin.audit_log.as_deref())
             .map_err(system("open the audit log"))?,
         allowed_hosts: settings.admin.allowed_hosts.clone(),
@@ -205,7 +207,7 @@ impl Gateway {
                 _ = signals.hup.recv() => {
                     self.access_log.reopen();
                     self.reloader.reload(ReloadAsk::default()).await;
-                    self.level.set(&self.state.view().live.log_level);
+                    self.level.set(self.state.view().live.log_level);
                 }
             }
         }
@@ -263,11 +265,9 @@ impl Signals {
 }
 
 fn worker_count(settings: &Settings) -> usize {
-    match settings.workers {
-        // Honours the cgroup's quota.
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
-    }
+    // What is available honours the cgroup's quota.
+    let available = || std::thread::available_parallelism().map_or(1, usize::from);
+    settings.workers.map_or_else(available, usize::from)
 }
 
 /// Each connection is a file: the soft limit of 1,024 that many systems start with is too low.
@@ -279,11 +279,8 @@ fn raise_file_limit() {
     }
 }
 
-fn sink(settings: &Settings) -> Sink {
-    match &settings.live.access_log.path {
-        None => Sink::Stdout,
-        Some(path) => Sink::File(path.clone()),
-    }
+fn sink(settings: &Settings) -> LogTarget {
+    settings.live.access_log.target.clone()
 }
 
 /// The sockets of all listeners: listener index, then addresses.
@@ -329,7 +326,7 @@ struct Workforce<'a> {
 }
 
 fn listener_names(settings: &Settings) -> Vec<Box<str>> {
-    settings.listeners.iter().map(|listener| listener.name.as_str().into()).collect()
+    settings.listeners.iter().map(|listener| listener.name.clone()).collect()
 }
 
 fn start_workers(force: Workforce<'_>) -> Result<Vec<JoinHandle<()>>, RunError> {

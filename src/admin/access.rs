@@ -10,7 +10,8 @@ use http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
 use http::{HeaderMap, Method, StatusCode, Uri, request};
 
 use super::problem::Problem;
-use crate::settings::{AdminToken, Role};
+use crate::diagnostics::Report;
+use crate::settings::{AdminToken, Role, Settings};
 
 /// The largest token digest file, in bytes.
 const DIGEST_FILE_BYTES_MAX: usize = 4 * 1024;
@@ -76,7 +77,7 @@ pub struct DigestFileError {
 #[derive(Debug, thiserror::Error)]
 pub enum DigestFault {
     /// It cannot be read.
-    #[error("cannot be read")]
+    #[error("cannot be read: {0}")]
     Read(#[from] io::Error),
     /// It holds something else.
     #[error("must hold the SHA-256 of the token, as 64 hexadecimal digits")]
@@ -198,6 +199,17 @@ fn owner<'a>(tokens: &'a [Token], headers: &HeaderMap) -> Option<&'a Token> {
         let same = constant_time::verify_slices_are_equal(&token.digest.0, &presented.0);
         if same.is_ok() { Some(token) } else { found }
     })
+}
+
+/// Can every token of these settings be used? A start and `stampgate check` refuse otherwise; a
+/// reload says it in the log, and the token opens nothing.
+pub fn check(settings: &Settings) -> Result<(), Report> {
+    let (_, errors) = Access::read(&settings.live.admin_tokens, &settings.admin.allowed_hosts);
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let files = errors.iter().map(|error| (error.path.as_path(), error.fault.to_string()));
+    Err(Report::of_files(files))
 }
 
 /// Does this method only look?

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use stamp_core::standing::{EndpointStanding, OperatorState, OutReason, Serving, StampHealth};
 use stamp_core::table::TenantState;
 
-use crate::diagnostics::Report;
+use crate::diagnostics::{Report, Told};
 use crate::source::{Mode, Summary};
 use crate::state::report::{EndpointInfo, StampInfo};
 use crate::state::{ReloadStatus, View};
@@ -294,7 +294,7 @@ pub struct ReloadView {
 
 /// `stampgate check -o json`
 #[derive(Debug, Serialize)]
-pub struct CheckedView<'a> {
+pub struct CheckedView {
     /// Whether the configuration is valid.
     pub ok: bool,
     /// How many there are; 0 where it is not valid.
@@ -304,7 +304,7 @@ pub struct CheckedView<'a> {
     /// How many there are; 0 where it is not valid.
     pub endpoints: usize,
     /// What is wrong, or was let pass.
-    pub diagnostics: &'a Report,
+    pub diagnostics: Vec<Told>,
 }
 
 /// `stampgate status -o json`: the answers of three questions.
@@ -470,8 +470,8 @@ impl ReloadView {
             stamps_added: summary.stamps_added,
             stamps_removed: summary.stamps_removed,
             stamps_changed: summary.stamps_changed,
-            warnings: summary.warnings.iter().map(ToString::to_string).collect(),
-            restart_needed: summary.restart_needed,
+            warnings: summary.warnings.told().iter().map(ToString::to_string).collect(),
+            restart_needed: summary.restart_needed.into_iter().map(str::to_owned).collect(),
         }
     }
 

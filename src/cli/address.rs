@@ -68,8 +68,7 @@ pub(super) fn find(operator: &Operator) -> Result<Address, Failure> {
         return of_config(config);
     }
     if let Ok(text) = env::var("STAMPGATE_ADMIN") {
-        let wrong = |error| Report::plain(&format!("STAMPGATE_ADMIN={text}: {error}"));
-        return text.parse().map_err(|error: NoAddress| Failure::Configuration(wrong(error)));
+        return text.parse().map_err(|error: NoAddress| wrong("STAMPGATE_ADMIN", error));
     }
     if let Some(config) = env::var_os("STAMPGATE_CONFIG") {
         return of_config(Path::new(&config));
@@ -80,7 +79,7 @@ pub(super) fn find(operator: &Operator) -> Result<Address, Failure> {
 /// Where the gateway of this configuration listens. It wrote down the port that it was given when
 /// it asked for any.
 fn of_config(config: &Path) -> Result<Address, Failure> {
-    let settings = source::load_settings(config).map_err(Failure::Configuration)?;
+    let settings = source::load_settings(config).map_err(|report| Failure::Configuration(vec![report]))?;
     if let Some(path) = &settings.admin.unix_socket {
         return Ok(Address::Unix(path.clone()));
     }
@@ -88,9 +87,11 @@ fn of_config(config: &Path) -> Result<Address, Failure> {
     let bound = if bound.port() == 0 { written_down(&settings)? } else { bound };
     let reachable = SocketAddr::new(reachable(bound.ip()), bound.port());
     let authority = reachable.to_string().parse();
-    authority.map(Address::Tcp).map_err(|_impossible| {
-        Failure::Configuration(Report::plain("admin.bind is no address that can be asked"))
-    })
+    authority.map(Address::Tcp).map_err(|_impossible| wrong("admin.bind", NoAddress))
+}
+
+fn wrong(place: &str, error: NoAddress) -> Failure {
+    Failure::Configuration(vec![Report::of_file(Path::new(place), error.to_string())])
 }
 
 /// Whoever listens on all addresses listens on loopback too.

@@ -5,75 +5,69 @@ use std::path::Path;
 use super::failure::Failure;
 use super::print;
 use super::{Output, SchemaOf};
-use crate::admin::access::Access;
+use crate::admin::access;
 use crate::admin::view::CheckedView;
 use crate::diagnostics::Report;
 use crate::{settings, source};
 
 /// Judges everything that a start would read, keys and tokens included.
 pub(super) fn check(config: &Path, output: Output) -> Result<(), Failure> {
-    match judge(config) {
-        Ok(found) => {
-            let Found { stamps, tenants, endpoints, warnings } = &found;
-            if output == Output::Json {
-                let (stamps, tenants, endpoints) = (*stamps, *tenants, *endpoints);
-                let diagnostics = warnings;
-                return print::json(&CheckedView {
-                    ok: true,
-                    stamps,
-                    tenants,
-                    endpoints,
-                    diagnostics,
-                });
-            }
-            for warning in warnings.iter() {
-                print::remark(&warning.to_string());
-            }
-            print::line(&format!("ok: {stamps} stamps, {endpoints} endpoints, {tenants} tenants"));
-            Ok(())
+    let judged = judge(config);
+    let checked = match &judged {
+        Ok(checked) => checked.as_view(),
+        Err(reports) => {
+            let diagnostics = reports.iter().flat_map(Report::told).collect();
+            CheckedView { ok: false, stamps: 0, tenants: 0, endpoints: 0, diagnostics }
         }
-        Err(report) => {
-            if output == Output::Json {
-                let (stamps, tenants, endpoints) = (0, 0, 0);
-                let diagnostics = &report;
-                print::json(&CheckedView { ok: false, stamps, tenants, endpoints, diagnostics })?;
-            }
-            Err(Failure::Configuration(report))
-        }
+    };
+    if output == Output::Json {
+        print::json(&checked)?;
     }
+    let Checked { stamps, tenants, endpoints, warnings } = judged.map_err(Failure::Configuration)?;
+    if !warnings.is_empty() {
+        print::remark(warnings.render(print::paint()).trim_end());
+    }
+    if output == Output::Table {
+        print::line(&format!("ok: {stamps} stamps, {endpoints} endpoints, {tenants} tenants"));
+    }
+    Ok(())
 }
 
 /// What a valid configuration holds.
-struct Found {
+struct Checked {
     stamps: usize,
     tenants: usize,
     endpoints: usize,
     warnings: Report,
 }
 
-fn judge(config: &Path) -> Result<Found, Report> {
-    let settings = source::load_settings(config)?;
+impl Checked {
+    fn as_view(&self) -> CheckedView {
+        CheckedView {
+            ok: true,
+            stamps: self.stamps,
+            tenants: self.tenants,
+            endpoints: self.endpoints,
+            diagnostics: self.warnings.told(),
+        }
+    }
+}
+
+fn judge(config: &Path) -> Result<Checked, Vec<Report>> {
+    let settings = source::load_settings(config).map_err(|report| vec![report])?;
     // Both are told, so that one run finds every mistake.
-    let tokens = tokens(&settings);
-    let (table, warnings) = match (source::check(&settings), tokens) {
+    let (files, tokens) = (source::check(&settings), access::check(&settings));
+    let (table, warnings) = match (files, tokens) {
         (Ok(checked), Ok(())) => checked,
-        (Ok(_), Err(report)) | (Err(report), Ok(())) => return Err(report),
-        (Err(files), Err(tokens)) => return Err(Report::all([files, tokens].into_iter())),
+        (Ok(_), Err(report)) | (Err(report), Ok(())) => return Err(vec![report]),
+        (Err(files), Err(tokens)) => return Err(vec![files, tokens]),
     };
-    Ok(Found {
+    Ok(Checked {
         stamps: table.stamps().len(),
         tenants: table.directory.len(),
         endpoints: table.endpoint_count(),
         warnings,
     })
-}
-
-fn tokens(settings: &settings::Settings) -> Result<(), Report> {
-    let (_, errors) = Access::read(&settings.live.admin_tokens, &settings.admin.allowed_hosts);
-    if errors.is_empty() {
-        return Ok(());
-    }
-    Err(Report::all(errors.iter().map(|error| Report::plain(&error.to_string()))))
 }
 
 /// `stampgate schema`: as committed under schema/.

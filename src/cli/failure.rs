@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::address::Address;
 use crate::admin::view::RefusalView;
 use crate::demo::DemoError;
-use crate::diagnostics::Report;
+use crate::diagnostics::{Paint, Report};
 use crate::gateway::RunError;
 
 /// Why a command failed.
@@ -19,9 +19,9 @@ pub(super) enum Failure {
     /// The demo ended other than it should.
     #[error(transparent)]
     Demo(DemoError),
-    /// The configuration is wrong; the report says where.
+    /// The configuration is wrong; the reports say where.
     #[error("the configuration is invalid")]
-    Configuration(Report),
+    Configuration(Vec<Report>),
     /// The system refused something.
     #[error("{what}")]
     System { what: &'static str, source: io::Error },
@@ -64,7 +64,7 @@ pub(super) enum Unreachable {
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
-            RunError::Configuration(report) => Self::Configuration(report),
+            RunError::Configuration(report) => Self::Configuration(vec![report]),
             other @ (RunError::Bind(_) | RunError::Journal(_) | RunError::System { .. }) => {
                 Self::Run(other)
             }
@@ -103,9 +103,12 @@ impl Failure {
     }
 
     /// What is wrong with files, one text each.
-    pub(super) fn details(&self) -> Vec<String> {
+    pub(super) fn details(&self, paint: Paint) -> Vec<String> {
         match self {
-            Self::Configuration(report) => report.iter().map(ToString::to_string).collect(),
+            Self::Configuration(reports) => {
+                let texts = reports.iter().map(|report| report.render(paint));
+                texts.map(|text| text.trim_end().to_owned()).collect()
+            }
             Self::Refused(refusal) => refusal.diagnostics.iter().map(ToString::to_string).collect(),
             Self::Run(_)
             | Self::Demo(_)
@@ -147,6 +150,6 @@ mod tests {
         assert_eq!(Failure::Refused(RefusalView::default()).code(), 5);
         assert_eq!(Failure::TimedOut { requests: 1, tunnels: 0 }.code(), 6);
         assert_eq!(Failure::NotReady(String::new()).code(), 1);
-        assert_eq!(Failure::Configuration(Report::default()).code(), 3);
+        assert_eq!(Failure::Configuration(Vec::new()).code(), 3);
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use crate::admin::view::{DrainView, StampView};
+use crate::diagnostics::Paint;
 
 /// One line of data.
 pub(super) fn line(text: &str) {
@@ -35,7 +36,7 @@ pub(super) fn remark(text: &str) {
 
 /// What went wrong, with its causes.
 pub(super) fn complain(failure: &Failure) {
-    for detail in failure.details() {
+    for detail in failure.details(paint()) {
         remark(&detail);
     }
     let mut text = format!("error: {failure}");
@@ -50,6 +51,12 @@ pub(super) fn complain(failure: &Failure) {
         cause = error.source();
     }
     remark(&text);
+}
+
+/// Colours for a terminal whose user did not ask for none (<https://no-color.org>).
+pub(super) fn paint() -> Paint {
+    let asked_for_none = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if io::stderr().is_terminal() && !asked_for_none { Paint::Coloured } else { Paint::Plain }
 }
 
 /// Rows under a head, each column as wide as its widest cell.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -34,13 +35,13 @@ impl Admissions {
         Arc::new(Self { listeners: listeners.collect(), clients: Mutex::default() })
     }
 
-    /// Lets a connection in, unless its listener or (when `per_client_max` is not 0) its client
+    /// Lets a connection in, unless its listener or its client
     /// has its fill.
     pub fn admit(
         self: &Arc<Self>,
         listener: u16,
         client: IpAddr,
-        per_client_max: u32,
+        per_client_max: Option<NonZeroU32>,
     ) -> Option<Admitted> {
         let open = self.listeners.get(usize::from(listener))?;
         let mut admitted =
@@ -48,10 +49,10 @@ impl Admissions {
         if open.count.fetch_add(1, Ordering::Relaxed) >= open.max {
             return None;
         }
-        if per_client_max > 0 {
+        if let Some(per_client_max) = per_client_max {
             let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
             let count = clients.entry(client).or_default();
-            if *count >= per_client_max {
+            if *count >= per_client_max.get() {
                 drop(clients);
                 return None;
             }
@@ -93,19 +94,19 @@ mod tests {
     #[test]
     fn a_listener_takes_so_many_and_no_more() {
         let admissions = Admissions::new([2].into_iter());
-        let first = admissions.admit(0, ONE, 0).unwrap();
-        let _second = admissions.admit(0, ONE, 0).unwrap();
-        assert!(admissions.admit(0, ONE, 0).is_none());
+        let first = admissions.admit(0, ONE, None).unwrap();
+        let _second = admissions.admit(0, ONE, None).unwrap();
+        assert!(admissions.admit(0, ONE, None).is_none());
         drop(first);
-        assert!(admissions.admit(0, ONE, 0).is_some());
+        assert!(admissions.admit(0, ONE, None).is_some());
     }
 
     #[test]
     fn one_client_cannot_take_all_places() {
         let admissions = Admissions::new([10].into_iter());
-        let first = admissions.admit(0, ONE, 1).unwrap();
-        assert!(admissions.admit(0, ONE, 1).is_none());
-        assert!(admissions.admit(0, TWO, 1).is_some());
+        let first = admissions.admit(0, ONE, NonZeroU32::new(1)).unwrap();
+        assert!(admissions.admit(0, ONE, NonZeroU32::new(1)).is_none());
+        assert!(admissions.admit(0, TWO, NonZeroU32::new(1)).is_some());
         assert_eq!(admissions.open().collect::<Vec<_>>(), [1]);
         drop(first);
         assert!(admissions.clients.lock().unwrap().is_empty());

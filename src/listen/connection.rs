@@ -62,9 +62,9 @@ impl Connection {
         let view = self.worker.view();
         let limits = &view.live.limits;
         let head_limits = HeadLimits {
-            head_bytes_max: limits.header_bytes,
-            fields_max: limits.header_count,
-            uri_bytes_max: limits.uri_bytes,
+            head_bytes_max: limits.header_bytes_max,
+            fields_max: limits.header_count_max,
+            uri_bytes_max: limits.uri_bytes_max,
         };
         let state = WireState::new();
         let wire = Wire::new(socket, Arc::clone(&state), head_limits);
@@ -79,8 +79,8 @@ impl Connection {
             async move { Ok::<_, Infallible>(client.serve(request).await) }
         });
         let mut connection = http1::Builder::new()
-            .max_header_size(limits.header_bytes.saturating_mul(2).max(HYPER_HEAD_BYTES_MIN))
-            .max_headers(limits.header_count.saturating_add(8))
+            .max_header_size(limits.header_bytes_max.saturating_mul(2).max(HYPER_HEAD_BYTES_MIN))
+            .max_headers(limits.header_count_max.saturating_add(8))
             .header_read_timeout(None)
             .serve_connection(TokioIo::new(wire), service)
             .with_upgrades();
@@ -281,7 +281,7 @@ impl<'c> Watch<'c> {
             return false;
         }
         self.slow.waited(waited.min(WRITE_CHECK * 2));
-        let least = self.connection.worker.view().live.limits.min_bytes_per_second;
+        let least = self.connection.worker.view().live.limits.bytes_per_second();
         self.slow.patience(written.saturating_sub(self.written), least).is_zero()
     }
 }

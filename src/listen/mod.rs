@@ -70,8 +70,8 @@ pub(crate) async fn accept(
         };
         let address = address.ip().to_canonical();
         let live = Arc::clone(&worker.view().live);
-        let exempt = live.trust.is_trusted(address);
-        let per_client = if exempt { 0 } else { live.limits.connections_per_client };
+        let exempt = live.trusts(address);
+        let per_client = live.limits.connections_per_client_max.filter(|_| !exempt);
         let admitted = admissions.admit(listener.index, address, per_client);
         let connection = connection::Connection {
             worker: Rc::clone(&worker),

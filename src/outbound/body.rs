@@ -35,7 +35,7 @@ pub enum BodyFault {
 /// The bounds of a request body.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyLimits {
-    /// Largest size in bytes; 0 = unlimited.
+    /// Largest size in bytes.
     pub bytes_max: u64,
     /// Longest pause.
     pub idle: Duration,
@@ -151,7 +151,7 @@ impl SourceState {
             return Poll::Ready(Ok(Some(frame)));
         };
         self.seen = self.seen.saturating_add(data.len() as u64);
-        if self.limits.bytes_max > 0 && self.seen > self.limits.bytes_max {
+        if self.seen > self.limits.bytes_max {
             return Poll::Ready(Err(BodyFault::TooLarge));
         }
         if self.whole && self.seen <= self.limits.replay_bytes {

@@ -16,6 +16,7 @@ pub mod worker;
 
 use std::cell::RefCell;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -125,17 +126,17 @@ async fn handle(
     let view = worker.view();
     let live = &view.live;
     record.take_request(&request, view.generation);
-    let trusted = live.trust.is_trusted(client.address);
+    let trusted = live.trusts(client.address);
 
     let _admitted =
-        worker.enter(live.limits.in_flight_requests).ok_or(ProxyError::Overloaded)?;
+        worker.enter(live.limits.in_flight_max.get()).ok_or(ProxyError::Overloaded)?;
     let target = identify::target(worker, &view, &request, trusted)?;
     record.take_target(&view, &target);
     let method = MethodClass::of(request.method());
     let choice = forward::choose(&view, &target, method)?;
 
-    let limit = live.limits.request_body_bytes;
-    if limit > 0 && request.body().size_hint().lower() > limit {
+    let bytes_max = live.limits.request_body_bytes_max;
+    if bytes_max.is_some_and(|max| request.body().size_hint().lower() > max.get()) {
         return Err(ProxyError::BodyTooLarge);
     }
     let switch = request.headers().contains_key(header::UPGRADE);
@@ -148,8 +149,7 @@ async fn handle(
     {
         head.headers.insert(headers::X_STAMP_TENANT, tenant);
     }
-    let total = live.timeouts.request_total;
-    let deadline = (!total.is_zero()).then(|| record.began.after(total));
+    let deadline = live.timeouts.request_total.map(|total| record.began.after(total));
     let view = Rc::clone(&view);
     let call = Call { client, target, method, head, body, switch, choice, view, deadline };
     forward::forward(call, ending).await
@@ -184,7 +184,7 @@ fn prepare(
         headers.insert(header::HOST, host);
     }
     let address =
-        headers::client_address(&headers, client.address, |ip| view.live.trust.is_trusted(ip));
+        headers::client_address(&headers, client.address, |ip| view.live.trusts(ip));
     record.client = address;
     let hop = headers::strip_request(&mut headers, &view.table.identity.header, trusted)?;
     if let Some(host) = headers.get(header::HOST).cloned() {
@@ -222,9 +222,9 @@ fn body_source(
     }
     let live = &view.live;
     let limits = BodyLimits {
-        bytes_max: live.limits.request_body_bytes,
+        bytes_max: live.limits.request_body_bytes_max.map_or(u64::MAX, NonZeroU64::get),
         idle: live.timeouts.request_body_idle,
-        bytes_per_second_min: live.limits.min_bytes_per_second,
+        bytes_per_second_min: live.limits.bytes_per_second(),
         replay_bytes,
     };
     Some(BodySource::new(body, limits, clock, headers::filter_trailers))

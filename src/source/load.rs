@@ -10,7 +10,7 @@ use std::sync::Arc;
 use stamp_core::diagnostic::SourceText;
 use stamp_core::table::{self, RoutingTable};
 
-use crate::auth::KeyRing;
+use crate::auth::{KeyError, KeyRing};
 use crate::diagnostics::Report;
 use crate::settings::{self, Settings};
 use crate::state::Installation;
@@ -71,7 +71,7 @@ impl Loaded {
 pub fn load_settings(config: &Path) -> Result<Settings, Report> {
     let bytes = read(config).map_err(|error| unreadable(config, &error))?;
     let text = text(config, &bytes)?;
-    settings::load(text, std::env::vars()).map_err(|rejected| Report::of_rejected(&rejected))
+    Ok(settings::load(text, std::env::vars())?)
 }
 
 /// Reads and judges routing.toml and all that it names.
@@ -91,14 +91,15 @@ pub(super) fn load(
         files.add(path.to_owned(), Arc::clone(&bytes));
         Ok(bytes)
     };
-    let main = &settings.routing_file;
+    let main = &settings.routing.file;
     let bytes = read(main).map_err(|error| unreadable(main, &error))?;
-    let loaded = table::load(text(main, &bytes)?, &mut read, former)
-        .map_err(|rejected| Report::of_rejected(&rejected))?;
+    let loaded = table::load(text(main, &bytes)?, &mut read, former)?;
     let keys = KeyRing::build(&loaded.table.identity.jwt, &mut read).map_err(|errors| {
-        Report::all(errors.iter().map(|error| Report::plain(&error.to_string())))
+        let of = |error: &KeyError| (error.path.clone(), error.fault.to_string());
+        let files: Vec<_> = errors.iter().map(of).collect();
+        Report::of_files(files.iter().map(|(path, fault)| (path.as_path(), fault.clone())))
     })?;
-    let warnings = Report::new(&loaded.warnings, &loaded.sources);
+    let warnings = Report::warnings(loaded.warnings, loaded.sources);
     Ok(Loaded { table: loaded.table, keys, warnings, files })
 }
 
@@ -114,10 +115,10 @@ fn read(path: &Path) -> io::Result<Arc<[u8]>> {
 
 fn text(path: &Path, bytes: &[u8]) -> Result<SourceText, Report> {
     let text = std::str::from_utf8(bytes)
-        .map_err(|_not_utf8| Report::plain(&format!("{}: not UTF-8", path.display())))?;
+        .map_err(|_not_utf8| Report::of_file(path, "the file is not UTF-8"))?;
     Ok(SourceText { path: path.to_owned(), text: text.into() })
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Report {
-    Report::plain(&format!("{}: {error}", path.display()))
+    Report::of_file(path, format!("the file cannot be read: {error}"))
 }

@@ -17,7 +17,7 @@ pub use load::{Files, load_settings};
 pub use watch::run as watch;
 
 use crate::diagnostics::Report;
-use crate::settings::Settings;
+use crate::settings::{Settings, restart_keys};
 use crate::state::{Command, Installation, ReloadResult, State};
 use load::{Inputs, Loaded};
 
@@ -77,7 +77,7 @@ pub enum ReloadOutcome {
 }
 
 /// What a reload changed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Summary {
     /// The table's number.
     pub generation: u64,
@@ -98,7 +98,7 @@ pub struct Summary {
     /// What was let pass, but should be looked at.
     pub warnings: Report,
     /// Keys of gateway.toml that changed and hold only after a restart.
-    pub restart_needed: Vec<String>,
+    pub restart_needed: Vec<&'static str>,
 }
 
 /// A first table, and where it came from.
@@ -141,7 +141,7 @@ fn from_snapshot(settings: &Settings, wall: Duration, report: Report) -> Result<
         }
     };
     let Ok(loaded) = load::load(settings, Inputs::Copy(&files), None) else { return Err(report) };
-    for problem in report.iter() {
+    for problem in report.told() {
         tracing::error!(%problem, "the files are refused; the last known good copy serves");
     }
     let result = ReloadResult::StartedStale { at: wall, report };
@@ -180,18 +180,18 @@ impl Reloader {
             Ok((settings, loaded))
         });
         let (settings, loaded) =
-            loading.await.unwrap_or_else(|panic| Err(Report::plain(&panic.to_string())))?;
+            loading.await.unwrap_or_else(|panic| Err(self.failure(&panic)))?;
         let stale = self.state.reload_status().stale;
         if loaded.files == running.files && settings.live == running.settings.live && !stale {
             return Ok(ReloadOutcome::Unchanged);
         }
         let moves = diff::moves(&old, &loaded.table);
         if ask.guard == Guard::Keep {
-            let share_max = settings.live.guard_max_tenant_moves;
+            let share_max = settings.live.guard_percent;
             diff::guard(&moves, old.directory.len(), share_max)
-                .map_err(|refusal| Report::plain(&refusal.to_string()))?;
+                .map_err(|refusal| Report::of_file(&settings.routing.file, refusal.to_string()))?;
         }
-        let restart_needed = running.settings.restart_keys_changed(&settings);
+        let restart_needed = restart_keys(&running.settings, &settings);
         let mut summary = summary(moves, loaded.warnings.clone(), restart_needed);
         if ask.mode == Mode::Apply {
             summary.generation = self.apply(running, settings, loaded).await?;
@@ -210,15 +210,19 @@ impl Reloader {
         let files = loaded.files.clone();
         let written = tokio::task::spawn_blocking(move || snapshot::write(&directory, &files));
         if let Ok(Err(error)) = written.await {
-            let text = format!("the last known good copy could not be written: {error}");
-            return Err(Report::plain(&text));
+            return Err(self.failure(&error));
         }
         log_warnings(&loaded.warnings);
         running.files = loaded.files.clone();
         let installation = Box::new(loaded.install(&settings));
         running.settings = settings;
         let installed = self.state.ask(|done| Command::Install(installation, done)).await;
-        installed.map_err(|stopping| Report::plain(&stopping.to_string()))
+        installed.map_err(|stopping| self.failure(&stopping))
+    }
+
+    /// A refusal that no file is to blame for.
+    fn failure(&self, error: &dyn std::error::Error) -> Report {
+        Report::of_file(&self.config, error.to_string())
     }
 
     fn note(&self, outcome: &ReloadOutcome) {
@@ -239,7 +243,7 @@ impl Reloader {
             }
             ReloadOutcome::Unchanged => self.state.note_reload(ReloadResult::Unchanged),
             ReloadOutcome::Refused(report) => {
-                for problem in report.iter() {
+                for problem in report.told() {
                     tracing::error!(%problem, "reload refused; what was in force stays");
                 }
                 self.state.note_reload(ReloadResult::Refused { at, report: report.clone() });
@@ -256,7 +260,7 @@ impl Reloader {
     }
 }
 
-fn summary(moves: diff::Moves, warnings: Report, restart_needed: Vec<String>) -> Summary {
+fn summary(moves: diff::Moves, warnings: Report, restart_needed: Vec<&'static str>) -> Summary {
     Summary {
         generation: 0,
         moved: moves.moved,
@@ -272,7 +276,7 @@ fn summary(moves: diff::Moves, warnings: Report, restart_needed: Vec<String>) ->
 }
 
 fn log_warnings(warnings: &Report) {
-    for warning in warnings.iter() {
+    for warning in warnings.told() {
         tracing::warn!(%warning, "routing table");
     }
 }

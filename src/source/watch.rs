@@ -31,7 +31,7 @@ pub async fn run(reloader: Arc<Reloader>) {
         drop(tokio::time::timeout(pause, noticed.recv()).await);
         wait_until_quiet(&mut noticed, &settings).await;
         let now = marks_of(&paths);
-        if now != marks && settings.live.watch {
+        if now != marks && settings.routing.watch {
             reloader.reload(ReloadAsk::default()).await;
         }
         // What was seen before the reload counts: a change meanwhile is seen the next time round.
@@ -43,7 +43,7 @@ pub async fn run(reloader: Arc<Reloader>) {
 
 /// An editor writes in several steps.
 async fn wait_until_quiet(noticed: &mut mpsc::Receiver<()>, settings: &Settings) {
-    while let Ok(Some(())) = tokio::time::timeout(settings.live.debounce, noticed.recv()).await {}
+    while let Ok(Some(())) = tokio::time::timeout(settings.routing.debounce, noticed.recv()).await {}
 }
 
 /// A watcher that says only that something happened; `None` where the system has none to give.

@@ -510,7 +510,11 @@ fn log(change: &Change) {
             tracing::info!(%stamp, from = was.as_str(), to = is.as_str(), "stamp state changed");
         }
         Change::Flip { home, from, to, reason, .. } => tracing::warn!(
-            %home, ?from, ?to, reason = reason.as_str(), "another stamp answers for a home"
+            %home,
+            from = from.as_ref().map_or("nobody", StampId::as_str),
+            to = to.as_ref().map_or("nobody", StampId::as_str),
+            reason = reason.as_str(),
+            "another stamp answers for a home"
         ),
     }
 }

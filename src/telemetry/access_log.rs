@@ -4,13 +4,15 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use serde::Serialize;
+
+use crate::settings::LogTarget;
 
 /// Lines that wait to be written.
 const QUEUE: usize = 16 * 1024;
@@ -98,24 +100,15 @@ struct Shared {
     reopen: AtomicBool,
 }
 
-/// Where lines go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sink {
-    /// Standard output.
-    Stdout,
-    /// A file, appended to.
-    File(PathBuf),
-}
-
 impl AccessLog {
-    /// Opens the sink and starts the writing thread.
-    pub fn open(sink: Sink) -> io::Result<Self> {
+    /// Opens the target and starts the writing thread.
+    pub fn open(target: LogTarget) -> io::Result<Self> {
         let (lines, queue) = sync_channel(QUEUE);
         let shared = Arc::new(Shared::default());
-        let writer = open(&sink)?;
+        let writer = open(&target)?;
         let log = Self { lines, shared: Arc::clone(&shared) };
         let thread = std::thread::Builder::new().name("access-log".into());
-        thread.spawn(move || write_lines(&queue, &sink, writer, &shared))?;
+        thread.spawn(move || write_lines(&queue, &target, writer, &shared))?;
         Ok(log)
     }
 
@@ -172,10 +165,10 @@ fn line_of<'a>(entry: &Entry<'a>) -> Line<'a> {
 
 type Writer = BufWriter<Box<dyn Write + Send>>;
 
-fn open(sink: &Sink) -> io::Result<Writer> {
-    Ok(BufWriter::new(match sink {
-        Sink::Stdout => Box::new(io::stdout()),
-        Sink::File(path) => Box::new(append_to(path)?),
+fn open(target: &LogTarget) -> io::Result<Writer> {
+    Ok(BufWriter::new(match target {
+        LogTarget::Stdout => Box::new(io::stdout()),
+        LogTarget::File(path) => Box::new(append_to(path)?),
     }))
 }
 
@@ -183,11 +176,11 @@ fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-fn write_lines(queue: &Receiver<Vec<u8>>, sink: &Sink, mut writer: Writer, shared: &Shared) {
+fn write_lines(queue: &Receiver<Vec<u8>>, target: &LogTarget, mut writer: Writer, shared: &Shared) {
     loop {
         let line = queue.recv_timeout(FLUSH_AFTER);
         if shared.reopen.swap(false, Ordering::Relaxed) {
-            match open(sink) {
+            match open(target) {
                 Ok(opened) => writer = opened,
                 Err(error) => tracing::error!(%error, "the access log could not be opened anew"),
             }

@@ -8,14 +8,14 @@ use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt};
 
-use crate::settings::LogFormat;
+use crate::settings::{LogFormat, LogLevel};
 
 /// Changes the level of the running log.
 #[derive(Clone, Debug)]
 pub struct Level(Handle<EnvFilter, Registry>);
 
 /// Starts the log of this process. Does nothing where one was started before (tests).
-pub fn start(level: &str, format: LogFormat) -> Level {
+pub fn start(level: LogLevel, format: LogFormat) -> Level {
     let (filter, handle) = reload::Layer::new(filter(level));
     let pretty = match format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
@@ -35,12 +35,12 @@ pub fn start(level: &str, format: LogFormat) -> Level {
 
 impl Level {
     /// From now on this level.
-    pub fn set(&self, level: &str) {
+    pub fn set(&self, level: LogLevel) {
         drop(self.0.reload(filter(level)));
     }
 }
 
 /// The level for this program's own lines; libraries only warn.
-fn filter(level: &str) -> EnvFilter {
-    EnvFilter::new(format!("warn,stampgate={level},stamp_core={level}"))
+fn filter(level: LogLevel) -> EnvFilter {
+    EnvFilter::new(format!("warn,stampgate={0},stamp_core={0}", level.as_str()))
 }

@@ -30,3 +30,21 @@ pub struct Diagnostic {
     /// A second place that explains the mistake ("first defined here"): span in the same source.
     pub note: Option<(Range<usize>, String)>,
 }
+
+/// Why a file was refused.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{} in {}", mistakes(diagnostics.len()), shown(sources))]
+pub struct Rejected {
+    /// Every mistake, in the order of the texts. Never empty.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The texts that they point into; the first is the file itself.
+    pub sources: Vec<SourceText>,
+}
+
+fn mistakes(count: usize) -> String {
+    if count == 1 { "1 mistake".to_owned() } else { format!("{count} mistakes") }
+}
+
+fn shown(sources: &[SourceText]) -> String {
+    sources.first().map_or_else(String::new, |source| source.path.display().to_string())
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::diagnostic::SourceText;
 use crate::directory::Directory;
 use crate::id::{EndpointIndex, StampId, StampIndex};
 use crate::standing::{OperatorState, Serving, StampHealth, StampStanding};
@@ -148,3 +149,56 @@ fn identity() -> Identity {
         jwt: Vec::new(),
     }
 }
+
+/// The table of this routing.toml.
+pub(crate) fn loaded(text: &str) -> RoutingTable {
+    let main = SourceText { path: "routing.toml".into(), text: text.into() };
+    match crate::table::load(main, &mut |_| Err(std::io::ErrorKind::NotFound.into()), None) {
+        Ok(loaded) => loaded.table,
+        Err(rejected) => panic!("{rejected:#?}"),
+    }
+}
+
+/// A routing.toml with two stamps in the open and one that takes verified identities only; every
+/// source of clues but tokens is configured.
+pub(crate) const ROUTING: &str = r#"
+version = 1
+
+[identity.host]
+patterns = ["{tenant}.app.test", "{stamp}.stamps.test"]
+neutral = ["api.test", "www.app.test"]
+verified_only = ["jwt.test", "vip.app.test"]
+
+[identity.header]
+name = "X-Stamp-Id"
+tenant_name = "X-Tenant-Id"
+
+[identity.cookie]
+name = "stamp"
+names = "stamp"
+
+[[stamp]]
+id = "eu-1"
+endpoints = [{ url = "http://10.0.0.1:80" }]
+
+[[stamp]]
+id = "eu-2"
+endpoints = [{ url = "http://10.0.0.2:80" }]
+
+[[stamp]]
+id = "safe"
+access = "verified"
+endpoints = [{ url = "http://10.0.0.3:80" }]
+
+[tenants]
+acme = "eu-1"
+globex = "eu-2"
+vault = "safe"
+paused = { stamp = "eu-1", state = "suspended" }
+gone = { stamp = "eu-1", state = "offboarded" }
+hidden = { stamp = "safe", state = "suspended" }
+
+[domains]
+"orders.acme.test" = "acme"
+"odd.app.test" = "globex"
+"#;

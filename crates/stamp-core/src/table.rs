@@ -22,7 +22,8 @@ use crate::directory::{Directory, FenceIndex};
 use crate::id::{EndpointIndex, StampId, StampIndex, TenantIndex};
 use crate::standing::OperatorState;
 
-pub use load::{FILE_BYTES_MAX, Loaded, Rejected, load};
+pub use crate::diagnostic::Rejected;
+pub use load::{FILE_BYTES_MAX, Loaded, load};
 
 /// Everything that the resolver needs, immutable.
 #[derive(Debug)]

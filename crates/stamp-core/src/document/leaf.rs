@@ -271,20 +271,20 @@ impl<const MS_MIN: u64> FromToml for Lasting<MS_MIN> {
     }
 }
 
-/// A size of at least `MIN` bytes.
+/// A size from `MIN` to `MAX` bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Bytes<const MIN: u64>(pub u64);
+pub struct Bytes<const MIN: u64, const MAX: u64>(pub u64);
 
-impl<const MIN: u64> FromToml for Bytes<MIN> {
+impl<const MIN: u64, const MAX: u64> FromToml for Bytes<MIN, MAX> {
     fn read(value: &Value<'_>, report: &mut Report) -> Option<Self> {
         let read = read_quantity(value, report, &SIZE, parse_bytes)?;
-        if read < MIN {
-            report
-                .error(value.span().into(), "this size is too small")
-                .label(format!("expected at least \"{MIN}B\""));
-            return None;
-        }
-        Some(Self(read))
+        let (message, label) = match read {
+            read if read < MIN => ("this size is too small", format!("at least \"{MIN}B\"")),
+            read if read > MAX => ("this size is too large", format!("at most \"{MAX}B\"")),
+            read => return Some(Self(read)),
+        };
+        report.error(value.span().into(), message).label(format!("expected {label}"));
+        None
     }
     fn schema() -> Json {
         json!({ "type": "string", "pattern": "^(0|[0-9]+(B|KiB|MiB|GiB))$" })

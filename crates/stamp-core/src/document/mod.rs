@@ -157,6 +157,11 @@ fn keys_named(table: &DeTable<'_>, name: &str, found: &mut Vec<Span>) {
     }
 }
 
+/// Reads a whole tree.
+pub fn read<T: FromToml>(tree: DeTable<'_>, report: &mut Report) -> Option<T> {
+    T::read(&toml::Spanned::new(0..0, DeValue::Table(tree)), report)
+}
+
 /// The JSON Schema of a whole file.
 #[must_use]
 pub fn file_schema<T: FromToml>(title: &str) -> Json {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::diagnostic::{Diagnostic, SourceText};
+use crate::diagnostic::{Diagnostic, Rejected, SourceText};
 
 /// The most mistakes that are kept; those beyond are counted.
 const MISTAKES_MAX: usize = 1000;
@@ -112,6 +112,12 @@ pub struct Findings {
     pub warnings: Vec<Diagnostic>,
     /// The texts that these point into; the first is the main one.
     pub sources: Vec<SourceText>,
+}
+
+impl From<Findings> for Rejected {
+    fn from(findings: Findings) -> Self {
+        Self { diagnostics: findings.errors, sources: findings.sources }
+    }
 }
 
 /// Mistakes and the texts that they point into.

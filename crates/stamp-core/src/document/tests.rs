@@ -22,7 +22,7 @@ as_written! {
         /// A wait.
         pub wait: Lasting<0> = "5s",
         /// A size.
-        pub size: Bytes<0> = "64KiB",
+        pub size: Bytes<0, 99_999> = "64KiB",
         /// A truth.
         pub is_on: bool = true,
     }
@@ -35,7 +35,7 @@ fn read(text: &str, variables: &[(&str, &str)]) -> Result<RawFile, String> {
     let tree = open(text, &mut report);
     let file = tree.and_then(|mut tree| {
         environment.lay_over(&mut tree, &mut report);
-        RawFile::read(&toml::Spanned::new(0..0, DeValue::Table(tree)), &mut report)
+        super::read::<RawFile>(tree, &mut report)
     });
     if !report.has_errors() {
         return Ok(file.unwrap());
@@ -119,7 +119,7 @@ fn so_many_mistakes_are_counted_in_the_end() {
     let mut report = Report::new(SourceText { path: "f".into(), text: "".into() });
     let text = format!("version = 1\nlist = [{list}]\n");
     let tree = open(&text, &mut report).unwrap();
-    let _file = RawFile::read(&toml::Spanned::new(0..0, DeValue::Table(tree)), &mut report);
+    let _file = super::read::<RawFile>(tree, &mut report);
     let findings = report.finish();
     let last = &findings.errors.last().unwrap().message;
     assert_eq!(last, "and 500 more mistakes, of which this is the last");

@@ -8,7 +8,7 @@ mod stamp;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::document::{FromToml, Json, Named, Report, Value, Version, Written, lay_under};
+use crate::document::{self, FromToml, Json, Named, Report, Value, Version, Written, lay_under};
 use crate::id::{StampId, TenantId};
 use crate::table::TenantState;
 use crate::{as_written, words};
@@ -80,7 +80,7 @@ const OWN_KEYS: [&str; 3] = ["id", "endpoints", "failover"];
 /// Reads the whole tree of a routing.toml.
 pub fn read(mut tree: DeTable<'_>, report: &mut Report) -> Option<RawRouting> {
     lay_stamps_over_defaults(&mut tree);
-    RawRouting::read(&Spanned::new(0..0, DeValue::Table(tree)), report)
+    document::read(tree, report)
 }
 
 fn lay_stamps_over_defaults(tree: &mut DeTable<'_>) {
@@ -112,5 +112,5 @@ impl HasShortForm for RawTenant {
 /// The JSON Schema of routing.toml.
 #[must_use]
 pub fn schema() -> Json {
-    crate::document::file_schema::<RawRouting>("stampgate routing.toml")
+    document::file_schema::<RawRouting>("stampgate routing.toml")
 }

@@ -120,7 +120,7 @@ as_written! {
         /// Response codes that are repeated too, where the request may be.
         pub statuses: Vec<Count<500, 599>> = [],
         /// Largest request body kept for a repeat; a larger one streams and is not repeatable.
-        pub replay_bytes: Bytes<0> = "64KiB",
+        pub replay_bytes: Bytes<0, 0x100_0000> = "64KiB",
     }
 
     /// How requests come home again.

@@ -10,7 +10,7 @@ use super::tenant_file::TenantFile;
 use super::tenants::Tenants;
 use super::zones::Zones;
 use super::{Identity, KeySource, RoutingTable, identity, proof};
-use crate::diagnostic::{Diagnostic, SourceText};
+use crate::diagnostic::{Diagnostic, Rejected, SourceText};
 use crate::document::{self, Findings, Report, Span, Written, beside};
 use crate::raw::{self, RawRouting, RawTenantFile};
 
@@ -30,22 +30,6 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// Tenants whose row is bad and who keep their former entry.
     pub tenants_kept: usize,
-}
-
-/// Why there is no table.
-#[derive(Debug, thiserror::Error)]
-#[error("{} mistakes", diagnostics.len())]
-pub struct Rejected {
-    /// Every mistake, in the order of the texts. Never empty.
-    pub diagnostics: Vec<Diagnostic>,
-    /// The texts that they point into; the first is the file itself.
-    pub sources: Vec<SourceText>,
-}
-
-impl From<Findings> for Rejected {
-    fn from(findings: Findings) -> Self {
-        Self { diagnostics: findings.errors, sources: findings.sources }
-    }
 }
 
 /// Loads a table. `read` reads a file that routing.toml names; `former` is the table in force,
