@@ -14,6 +14,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
+use crate::admin::access;
+use crate::admin::audit::Audit;
+use crate::admin::{AdminState, Clients, Parts};
 use crate::clock::Clock;
 use crate::diagnostics::Report;
 use crate::listen::{self, Admissions, BindError, Bound, Listener, Stop};
@@ -91,6 +94,7 @@ pub fn run(config: &Path) -> Result<(), RunError> {
 pub fn start(config: &Path) -> Result<Gateway, RunError> {
     let clock = Clock::start();
     let settings = source::load_settings(config).map_err(RunError::Configuration)?;
+    access::check(&settings).map_err(RunError::Configuration)?;
     let level = log::start(settings.live.log_level, settings.log_format);
     raise_file_limit();
     let first = source::first(&settings, clock.wall()).map_err(RunError::Configuration)?;
@@ -125,14 +129,17 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
     let addresses = addresses(&settings, &admin, &bound);
     let limits = settings.listeners.iter().map(|listener| listener.connections_max.get());
     let admissions = Admissions::new(limits);
-    let admin_state = admin::AdminState::new(admin::Parts {
+    start_admin(&control, admin.sockets, &settings, Parts {
         state: Arc::clone(&state),
         reloader: Arc::clone(&reloader),
         access_log: access_log.clone(),
-        admissions: Arc::clone(&admissions),
-        settings: &settings,
-    });
-    control.spawn(admin::serve(admin.sockets, settings.admin.unix_socket.clone(), admin_state));
+        listeners: listener_names(&settings),
+        clients: clients(&admissions),
+        routing_file: settings.routing.file.clone(),
+        audit: Audit::open(settings.admin.audit_log.as_deref())
+            .map_err(system("open the audit log"))?,
+        allowed_hosts: settings.admin.allowed_hosts.clone(),
+    })?;
     let workers = start_workers(Workforce {
         state: &state,
         settings: &settings,
@@ -144,6 +151,30 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
     })?;
     announce(&settings, &addresses)?;
     Ok(Gateway { state, reloader, access_log, level, control, workers, stop, addresses })
+}
+
+fn clients(admissions: &Arc<Admissions>) -> Clients {
+    let admissions = Arc::clone(admissions);
+    Clients(Box::new(move || admissions.open().collect()))
+}
+
+fn start_admin(
+    control: &Runtime,
+    sockets: Vec<std::net::TcpListener>,
+    settings: &Settings,
+    parts: Parts,
+) -> Result<(), RunError> {
+    let _in_runtime = control.enter();
+    let listeners = admin::Listeners::new(sockets, settings.admin.unix_socket.as_deref())
+        .map_err(system("listen for the admin plane"))?;
+    // It answers to the very end: readiness must be seen to fail.
+    control.spawn(async move {
+        let state = AdminState::new(parts);
+        if let Err(error) = admin::serve(listeners, state, std::future::pending()).await {
+            tracing::error!(%error, "the admin plane ended");
+        }
+    });
+    Ok(())
 }
 
 impl Gateway {
@@ -294,9 +325,12 @@ struct Workforce<'a> {
     mail: Vec<mpsc::UnboundedReceiver<Mail>>,
 }
 
+fn listener_names(settings: &Settings) -> Vec<Box<str>> {
+    settings.listeners.iter().map(|listener| listener.name.clone()).collect()
+}
+
 fn start_workers(force: Workforce<'_>) -> Result<Vec<JoinHandle<()>>, RunError> {
-    let names = force.settings.listeners.iter().map(|listener| listener.name.clone());
-    let names: Vec<Box<str>> = names.collect();
+    let names = listener_names(force.settings);
     let mut sockets: Vec<(u16, std::vec::IntoIter<std::net::TcpListener>)> =
         force.bound.into_iter().map(|(index, bound)| (index, bound.sockets.into_iter())).collect();
     let mut workers = Vec::new();

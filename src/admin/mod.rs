@@ -1,9 +1,272 @@
-//! STUB
-#![allow(missing_docs, dead_code)]
+//! The admin plane: what operators, probes and scrapers ask, on listeners of its own. It runs on
+//! the control runtime; of the request path it only reads.
+
+pub mod access;
+mod ask;
+pub mod audit;
+mod config;
+mod problem;
+mod scrape;
+mod serve;
+mod stamps;
+mod tenants;
+pub mod view;
+
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::body::Body;
+use axum::extract::State as Shared;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::header::CONTENT_TYPE;
+use http::{Request, StatusCode, Uri};
+use serde::Deserialize;
+
+use crate::settings::Live;
+use crate::source::Reloader;
 use crate::state::State;
-pub struct Parts<'a> { pub state: Arc<State>, pub reloader: Arc<crate::source::Reloader>, pub access_log: crate::telemetry::access_log::AccessLog, pub admissions: Arc<crate::listen::Admissions>, pub settings: &'a crate::settings::Settings }
-#[derive(Clone)]
-pub struct AdminState;
-impl AdminState { pub fn new(_: Parts<'_>) -> Self { Self } }
-pub async fn serve(_: Vec<std::net::TcpListener>, _: Option<std::path::PathBuf>, _: AdminState) {}
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics;
+use access::{Access, Actor, Door};
+use ask::Flag;
+use audit::{Attempt, Audit};
+use problem::Problem;
+use view::{CheckView, InfoView, ReadyView};
+
+pub use serve::{Listeners, bind_unix, serve};
+
+/// What the admin plane tells of and acts on.
+#[derive(Debug)]
+pub struct AdminState {
+    state: Arc<State>,
+    reloader: Arc<Reloader>,
+    access_log: AccessLog,
+    /// Names of the data listeners, in the order of gateway.toml.
+    listeners: Vec<Box<str>>,
+    clients: Clients,
+    routing_file: PathBuf,
+    /// Wall time since 1970.
+    started_at: Duration,
+    audit: Audit,
+    allowed_hosts: Vec<Box<str>>,
+    known: ArcSwap<Known>,
+}
+
+/// What an `AdminState` is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// What all parts of the process share.
+    pub state: Arc<State>,
+    /// Reloads on demand.
+    pub reloader: Arc<Reloader>,
+    /// For the count of lines that were dropped.
+    pub access_log: AccessLog,
+    /// Names of the data listeners, in the order of gateway.toml: metrics know them by index.
+    pub listeners: Vec<Box<str>>,
+    /// How many clients each of them has.
+    pub clients: Clients,
+    /// The path of routing.toml.
+    pub routing_file: PathBuf,
+    /// Where the audit goes.
+    pub audit: Audit,
+    /// `admin.allowed_hosts`
+    pub allowed_hosts: Vec<Box<str>>,
+}
+
+/// The rules of access that were made of these settings.
+#[derive(Debug)]
+struct Known {
+    live: Arc<Live>,
+    access: Access,
+}
+
+/// Tells how many connections each data listener has: `listen`, which counts them, stands above.
+pub struct Clients(pub Box<dyn Fn() -> Vec<u32> + Send + Sync>);
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Clients").field(&(self.0)()).finish()
+    }
+}
+
+impl AdminState {
+    /// The admin plane of a gateway, not listening yet.
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let clock = parts.state.clock();
+        let known = read_access(&parts.state, &parts.allowed_hosts);
+        Arc::new(Self {
+            started_at: clock.wall().saturating_sub(clock.now().0),
+            state: parts.state,
+            reloader: parts.reloader,
+            access_log: parts.access_log,
+            listeners: parts.listeners,
+            clients: parts.clients,
+            routing_file: parts.routing_file,
+            audit: parts.audit,
+            allowed_hosts: parts.allowed_hosts,
+            known: ArcSwap::from_pointee(known),
+        })
+    }
+
+    /// The rules of access of the settings in force; tokens' digests are read once for each.
+    fn known(&self) -> Arc<Known> {
+        let known = self.known.load_full();
+        if Arc::ptr_eq(&known.live, &self.state.view().live) {
+            return known;
+        }
+        let known = Arc::new(read_access(&self.state, &self.allowed_hosts));
+        self.known.store(Arc::clone(&known));
+        known
+    }
+
+    async fn audit(&self, attempt: Attempt) {
+        self.audit.write(attempt, self.state.clock().wall()).await;
+    }
+
+    /// Audits what never came to be an order.
+    async fn audit_refusal(
+        &self,
+        actor: Actor,
+        action: &'static str,
+        target: &str,
+        problem: &Problem,
+    ) {
+        let (before, after, result) = (None, None, problem.code());
+        let (target, reason) = (target.to_owned(), String::new());
+        self.audit(Attempt { actor, action, target, reason, before, after, result }).await;
+    }
+}
+
+fn read_access(state: &State, allowed_hosts: &[Box<str>]) -> Known {
+    let live = Arc::clone(&state.view().live);
+    let (access, errors) = Access::read(&live.admin_tokens, allowed_hosts);
+    for error in errors {
+        tracing::error!(%error, "an admin token opens nothing");
+    }
+    Known { live, access }
+}
+
+/// All routes, behind one door.
+fn router(admin: Arc<AdminState>, door: Door) -> Router {
+    let guarded = Guarded { admin: Arc::clone(&admin), door };
+    Router::new()
+        .route("/livez", get(live))
+        .route("/healthz", get(live))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(scraped))
+        .route("/v1/info", get(info))
+        .route("/v1/stamps", get(stamps::list))
+        .route("/v1/stamps/{id}", get(stamps::one))
+        .route(
+            "/v1/stamps/{id}/drain",
+            get(stamps::progress).post(stamps::drain).delete(stamps::undrain),
+        )
+        .route("/v1/tenants", get(tenants::list))
+        .route("/v1/tenants/{id}", get(tenants::one))
+        .route("/v1/config", get(config::show))
+        .route("/v1/config/reload", post(config::reload))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .with_state(admin)
+        .layer(middleware::from_fn_with_state(guarded, guard))
+}
+
+#[derive(Clone, Debug)]
+struct Guarded {
+    admin: Arc<AdminState>,
+    door: Door,
+}
+
+/// Before every handler: may this request pass? Whoever it is stands in the request from then on.
+async fn guard(
+    Shared(Guarded { admin, door }): Shared<Guarded>,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let admitted = admin.known().access.admit(&parts, door);
+    match admitted {
+        Ok(actor) => {
+            parts.extensions.insert(actor);
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(problem) => {
+            if !access::is_looking(&parts.method) {
+                let unknown = || Actor("unknown".into());
+                let actor = problem.actor().cloned().unwrap_or_else(unknown);
+                admin.audit_refusal(actor, "refused", parts.uri.path(), &problem).await;
+            }
+            problem.into_response()
+        }
+    }
+}
+
+async fn no_route() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path.")
+}
+
+async fn no_method() -> Problem {
+    let detail = "This path is not asked in this way.";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+}
+
+async fn live() -> &'static str {
+    "ok\n"
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ReadyQuery {
+    verbose: Flag,
+}
+
+/// About the gateway alone: one bad stamp must not take it away from all tenants.
+async fn ready(Shared(admin): Shared<Arc<AdminState>>, uri: Uri) -> Result<Response, Problem> {
+    let query: ReadyQuery = ask::query(&uri)?;
+    let table = !admin.state.view().table.stamps().is_empty();
+    let running = !admin.state.is_stopping();
+    let is_ready = table && running;
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    if query.verbose.is_on() {
+        // This is only ever served once the listeners are bound.
+        let checks = [("listeners", true), ("table", table), ("running", running)];
+        let checks = checks.map(|(name, ok)| CheckView { name: name.to_owned(), ok });
+        let view = ReadyView { ready: is_ready, checks: checks.into() };
+        return Ok((status, Json(view)).into_response());
+    }
+    if !running {
+        return Err(Problem::not_ready("The gateway is stopping."));
+    }
+    if !table {
+        return Err(Problem::not_ready("No table is in force."));
+    }
+    Ok("ready\n".into_response())
+}
+
+async fn scraped(Shared(admin): Shared<Arc<AdminState>>) -> Result<Response, Problem> {
+    let scrape = scrape::gather(&admin).await;
+    let scrape = scrape.ok_or_else(|| Problem::not_ready("The workers do not answer."))?;
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&scrape)).into_response())
+}
+
+async fn info(Shared(admin): Shared<Arc<AdminState>>) -> Response {
+    let state = &admin.state;
+    let view = InfoView {
+        name: env!("CARGO_PKG_NAME").to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node: state.node().to_owned(),
+        pid: std::process::id(),
+        started_at: view::timestamp(admin.started_at),
+        uptime_s: view::seconds(state.clock().now().0),
+        workers: state.mailboxes().workers(),
+        generation: state.view().generation,
+    };
+    Json(view).into_response()
+}

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stamp_core::diff;
+use stamp_core::table::RoutingTable;
 use tokio::sync::Mutex;
 
 pub use load::{Files, load_settings};
@@ -125,6 +126,12 @@ pub fn first(settings: &Settings, wall: Duration) -> Result<First, Report> {
     Ok(First { files: loaded.files.clone(), installation: loaded.install(settings), result })
 }
 
+/// Judges the files as a start would, and changes nothing: the table and what was let pass.
+pub fn check(settings: &Settings) -> Result<(RoutingTable, Report), Report> {
+    let loaded = load::load(settings, Inputs::Disk, None)?;
+    Ok((loaded.table, loaded.warnings))
+}
+
 fn from_snapshot(settings: &Settings, wall: Duration, report: Report) -> Result<First, Report> {
     let files = match snapshot::read(&settings.state_directory) {
         Ok(files) => files,
@@ -151,7 +158,8 @@ impl Reloader {
     /// Reads the files anew and puts what they say in force, if it is right.
     pub async fn reload(&self, ask: ReloadAsk) -> ReloadOutcome {
         let mut running = self.running.lock().await;
-        let outcome = self.try_reload(&mut running, ask).await.unwrap_or_else(ReloadOutcome::Refused);
+        let outcome =
+            self.try_reload(&mut running, ask).await.unwrap_or_else(ReloadOutcome::Refused);
         if ask.mode == Mode::Apply {
             self.note(&outcome);
         }

@@ -3,5 +3,5 @@
 pub mod access_log;
 pub mod histogram;
 pub mod log;
-
+pub mod metrics;
 pub mod worker;

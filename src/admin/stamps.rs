@@ -1,0 +1,270 @@
+//! Stamps, and the drains that operators order. What is allowed is decided in the core's
+//! `operator`; what was ordered holds, durably and at every worker, before it is answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Extension, Path, State as Shared};
+use axum::response::{IntoResponse, Response};
+use http::{Request, StatusCode, Uri};
+use serde::Deserialize;
+use stamp_core::id::StampId;
+use stamp_core::operator::{self, Decision, Force, Order, Subject};
+use stamp_core::standing::OperatorState;
+use stamp_core::time::UnixSeconds;
+
+use super::AdminState;
+use super::access::Actor;
+use super::ask::{self, Flag};
+use super::audit::Attempt;
+use super::problem::Problem;
+use super::view::{DrainAsk, DrainView, DryRunView, Span, StampView, StampsView, UndrainAsk};
+use crate::state::report::StampInfo;
+use crate::state::{Command, Ordered};
+
+/// The deadline of a drain that names none.
+const DEADLINE: Duration = Duration::from_secs(600);
+/// The latest deadline.
+const DEADLINE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The longest reason, in bytes: it goes into the journal.
+const REASON_BYTES_MAX: usize = 1024;
+/// The longest that one request may wait for a drain.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+/// How often a wait looks again when no View says that something changed: what is in flight
+/// changes without one.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct OrderQuery {
+    dry_run: Flag,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WaitQuery {
+    wait: Option<Span>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Wish {
+    Drain,
+    Undrain,
+}
+
+impl Wish {
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Undrain => "undrain",
+        }
+    }
+}
+
+/// `GET /v1/stamps`
+pub(super) async fn list(Shared(admin): Shared<Arc<AdminState>>) -> Result<Response, Problem> {
+    let stamps = infos(&admin).await?;
+    let stamps = stamps.iter().map(StampView::new).collect();
+    Ok(Json(StampsView { stamps }).into_response())
+}
+
+/// `GET /v1/stamps/{id}`
+pub(super) async fn one(
+    Shared(admin): Shared<Arc<AdminState>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let info = info_of(&admin, &stamp_id(&id)?).await?;
+    Ok(Json(StampView::new(&info)).into_response())
+}
+
+/// `GET /v1/stamps/{id}/drain[?wait=30s]`
+pub(super) async fn progress(
+    Shared(admin): Shared<Arc<AdminState>>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let id = stamp_id(&id)?;
+    let wait = ask::query::<WaitQuery>(&uri)?.wait.map_or(Duration::ZERO, |Span(wait)| wait);
+    if wait > WAIT_MAX {
+        let detail = "One request waits 5 minutes at most.";
+        return Err(Problem::unprocessable("invalid_query", detail));
+    }
+    let state = &admin.state;
+    let until = state.clock().now().after(wait);
+    let mut changes = state.changes();
+    loop {
+        changes.mark_unchanged();
+        let info = info_of(&admin, &id).await?;
+        let now = state.clock().now();
+        let over = info.operator.0 != OperatorState::Draining || state.is_stopping();
+        if over || now >= until {
+            return Ok(Json(DrainView::new(&info)).into_response());
+        }
+        let look_again = until.min(now.after(LOOK_AGAIN_AFTER));
+        // Elapsed or changed: either way it is looked at again.
+        let _why =
+            tokio::time::timeout_at(state.clock().instant(look_again), changes.changed()).await;
+    }
+}
+
+/// `POST /v1/stamps/{id}/drain`
+pub(super) async fn drain(
+    Shared(admin): Shared<Arc<AdminState>>,
+    Extension(actor): Extension<Actor>,
+    Path(id): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    answer_order(&admin, actor, (Wish::Drain, &id), request).await
+}
+
+/// `DELETE /v1/stamps/{id}/drain`
+pub(super) async fn undrain(
+    Shared(admin): Shared<Arc<AdminState>>,
+    Extension(actor): Extension<Actor>,
+    Path(id): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    answer_order(&admin, actor, (Wish::Undrain, &id), request).await
+}
+
+async fn answer_order(
+    admin: &AdminState,
+    actor: Actor,
+    (wish, id): (Wish, &str),
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let read = async {
+        let stamp = stamp_id(id)?;
+        let (order, dry_run) = read_order(admin, &actor, wish, request).await?;
+        Ok((stamp, order, dry_run))
+    };
+    match read.await {
+        Ok((stamp, order, dry_run)) if dry_run.is_on() => dry(admin, wish, &stamp, order).await,
+        Ok((stamp, order, _)) => carry_out(admin, wish, &stamp, order).await,
+        Err(problem) => {
+            admin.audit_refusal(actor, wish.action(), id, &problem).await;
+            Err(problem)
+        }
+    }
+}
+
+async fn read_order(
+    admin: &AdminState,
+    actor: &Actor,
+    wish: Wish,
+    request: Request<Body>,
+) -> Result<(Order, Flag), Problem> {
+    let OrderQuery { dry_run } = ask::query(request.uri())?;
+    let order = match wish {
+        Wish::Drain => order_of(admin, actor, ask::body(request).await?)?,
+        Wish::Undrain => {
+            let UndrainAsk { reason } = ask::body(request).await?;
+            let order = order_of(admin, actor, DrainAsk { reason, ..DrainAsk::default() })?;
+            Order { deadline: None, ..order }
+        }
+    };
+    Ok((order, dry_run))
+}
+
+fn order_of(admin: &AdminState, actor: &Actor, asked: DrainAsk) -> Result<Order, Problem> {
+    let deadline = asked.deadline.map_or(DEADLINE, |Span(deadline)| deadline);
+    if deadline.is_zero() || deadline > DEADLINE_MAX {
+        let detail = "A deadline is more than nothing and 7 days at most.";
+        return Err(Problem::unprocessable("invalid_body", detail));
+    }
+    let reason = asked.reason.unwrap_or_default().into_boxed_str();
+    if reason.len() > REASON_BYTES_MAX {
+        let detail = "A reason has 1024 bytes at most.";
+        return Err(Problem::unprocessable("invalid_body", detail));
+    }
+    let wall = admin.state.clock().wall();
+    let over = wall.saturating_add(deadline);
+    // The journal knows whole seconds; a drain is never cut short of what was asked.
+    let over_s = over.as_secs() + u64::from(over.subsec_nanos() > 0);
+    Ok(Order {
+        reason,
+        actor: actor.0.clone(),
+        at: UnixSeconds(wall.as_secs()),
+        deadline: Some(UnixSeconds(over_s)),
+        force: if asked.force { Force::Strand } else { Force::Refuse },
+    })
+}
+
+/// Gives the order, tells what came of it, and writes both down.
+async fn carry_out(
+    admin: &AdminState,
+    wish: Wish,
+    stamp: &StampId<'static>,
+    order: Order,
+) -> Result<Response, Problem> {
+    let actor = Actor(order.actor.clone());
+    let reason = order.reason.to_string();
+    let before = info_of(admin, stamp).await.ok().map(|info| info.operator.0.as_str());
+    let asked = stamp.clone();
+    let ordered = match wish {
+        Wish::Drain => admin.state.ask(|reply| Command::Drain(asked, order, reply)).await,
+        Wish::Undrain => admin.state.ask(|reply| Command::Undrain(asked, order, reply)).await,
+    };
+    let outcome = ordered.and_then(|outcome| outcome).map_err(Problem::from);
+    let after = info_of(admin, stamp).await;
+    let result = match &outcome {
+        Ok(Ordered::Done) => "done",
+        Ok(Ordered::AlreadySo) => "already_so",
+        Err(problem) => problem.code(),
+    };
+    let attempt = Attempt {
+        actor,
+        action: wish.action(),
+        target: stamp.as_str().to_owned(),
+        reason,
+        before,
+        after: after.as_ref().ok().map(|info| info.operator.0.as_str()),
+        result,
+    };
+    admin.audit(attempt).await;
+    let status = match (outcome?, wish) {
+        (Ordered::Done, Wish::Drain) => StatusCode::ACCEPTED,
+        (Ordered::Done, Wish::Undrain) | (Ordered::AlreadySo, _) => StatusCode::OK,
+    };
+    Ok((status, Json(DrainView::new(&after?))).into_response())
+}
+
+/// The same decision, of which nothing comes.
+async fn dry(
+    admin: &AdminState,
+    wish: Wish,
+    stamp: &StampId<'static>,
+    order: Order,
+) -> Result<Response, Problem> {
+    let info = info_of(admin, stamp).await?;
+    let view = admin.state.view();
+    let index = view.table.find_stamp(stamp).ok_or_else(Problem::unknown_stamp)?;
+    let subject = Subject { stamp, declared: info.declared, record: info.record.as_ref() };
+    let stranded = operator::would_strand(&view.table, index, &view.standings.stamps);
+    let decision = match wish {
+        Wish::Drain => operator::drain(subject, stranded, order)?,
+        Wish::Undrain => operator::undrain(subject, order)?,
+    };
+    let result = match decision {
+        Decision::AlreadySo => "already_so",
+        Decision::Commit(_) => "done",
+    };
+    let view =
+        DryRunView { dry_run: true, stamp: stamp.as_str().to_owned(), result: result.to_owned() };
+    Ok(Json(view).into_response())
+}
+
+async fn infos(admin: &AdminState) -> Result<Vec<StampInfo>, Problem> {
+    Ok(admin.state.ask(Command::Stamps).await?)
+}
+
+async fn info_of(admin: &AdminState, id: &StampId<'_>) -> Result<StampInfo, Problem> {
+    let infos = infos(admin).await?;
+    infos.into_iter().find(|info| *info.id == *id.as_str()).ok_or_else(Problem::unknown_stamp)
+}
+
+fn stamp_id(text: &str) -> Result<StampId<'static>, Problem> {
+    StampId::parse(text).map(StampId::into_owned).map_err(|_no_id| Problem::unknown_stamp())
+}

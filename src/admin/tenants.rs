@@ -1,0 +1,120 @@
+//! Tenants: where they live, and who answers for them now. Only looked at here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State as Shared};
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, Uri};
+use serde::Deserialize;
+use stamp_core::directory::Tenant;
+use stamp_core::id::{StampId, StampIndex, TenantId};
+use stamp_core::standing::Serving;
+
+use super::AdminState;
+use super::ask;
+use super::problem::Problem;
+use super::view::{self, TenantView, TenantsView};
+use crate::state::View;
+
+/// Tenants of one page, unless asked otherwise.
+const PAGE: usize = 100;
+/// The most tenants of one page.
+const PAGE_MAX: usize = 1000;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Listing {
+    stamp: Option<String>,
+    prefix: String,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// `GET /v1/tenants/{tenant}`
+pub(super) async fn one(
+    Shared(admin): Shared<Arc<AdminState>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id = TenantId::parse(&id).map_err(|_no_id| Problem::unknown_tenant())?;
+    let view = admin.state.view();
+    let directory = &view.table.directory;
+    let index = directory.find(id.as_str()).ok_or_else(Problem::unknown_tenant)?;
+    Ok(Json(tenant(&view, id.as_str(), directory.tenant(index))).into_response())
+}
+
+/// `GET /v1/tenants?stamp=&prefix=&limit=&cursor=`
+pub(super) async fn list(
+    Shared(admin): Shared<Arc<AdminState>>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let listing: Listing = ask::query(&uri)?;
+    let view = admin.state.view();
+    let stamp = match listing.stamp.as_deref().filter(|stamp| !stamp.is_empty()) {
+        Some(id) => Some(find_stamp(&view, id).ok_or_else(Problem::unknown_stamp)?),
+        None => None,
+    };
+    let limit = listing.limit.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Problem::unprocessable("invalid_query", "`limit` is 1 to 1000"));
+    }
+    // The whole directory is looked through: not on the control runtime.
+    let page = tokio::task::spawn_blocking(move || page(&view, &listing, stamp, limit));
+    let failed = |_panicked| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The listing failed.")
+    };
+    Ok(Json(page.await.map_err(failed)?).into_response())
+}
+
+fn find_stamp(view: &View, id: &str) -> Option<StampIndex> {
+    view.table.find_stamp(&StampId::parse(id).ok()?)
+}
+
+/// The first `limit` names after the cursor, in their order. Memory grows with the page, not with
+/// the table.
+fn page(view: &View, listing: &Listing, stamp: Option<StampIndex>, limit: usize) -> TenantsView {
+    let prefix = listing.prefix.to_ascii_lowercase();
+    let cursor = listing.cursor.as_deref().unwrap_or_default();
+    let mut found = BTreeMap::new();
+    for (_, name, tenant) in view.table.directory.iter() {
+        let wanted = name > cursor
+            && name.starts_with(&prefix)
+            && stamp.is_none_or(|stamp| tenant.home == stamp);
+        if wanted {
+            found.insert(name, tenant);
+        }
+        if found.len() > limit + 1 {
+            found.pop_last();
+        }
+    }
+    let more = found.len() > limit;
+    let tenants: Vec<TenantView> =
+        found.into_iter().take(limit).map(|(name, it)| tenant(view, name, it)).collect();
+    let last = tenants.last().map(|last| last.tenant.clone());
+    TenantsView { tenants, next: last.filter(|_| more) }
+}
+
+fn tenant(view: &View, name: &str, tenant: Tenant) -> TenantView {
+    let table = &view.table;
+    let answers = answering(view, tenant).map(|stamp| table.stamp(stamp).id.as_str().to_owned());
+    TenantView {
+        tenant: name.to_owned(),
+        stamp: table.stamp(tenant.home).id.as_str().to_owned(),
+        state: view::tenant_state(tenant.state).to_owned(),
+        residency: table.fence_zones(tenant.fence).map(str::to_owned).collect(),
+        answered_by: answers,
+    }
+}
+
+/// The stamp that answers for this tenant now: not one that its fence forbids.
+fn answering(view: &View, tenant: Tenant) -> Option<StampIndex> {
+    let standing = view.standings.stamps.get(tenant.home.at())?;
+    let stamp = match standing.serving {
+        Serving::Home => tenant.home,
+        Serving::Edge(place) => view.table.stamp(tenant.home).failover.get(usize::from(place))?.to,
+        Serving::Nobody => return None,
+    };
+    let residency = view.table.stamp(stamp).residency;
+    view.table.fence_allows(tenant.fence, residency).then_some(stamp)
+}

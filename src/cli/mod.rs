@@ -1,0 +1,245 @@
+//! The command line: arguments -> one function a command -> an exit code. Data goes to standard
+//! output, all else to standard error.
+
+mod address;
+mod check;
+mod client;
+mod failure;
+mod operate;
+mod print;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use stamp_core::id::StampId;
+
+use crate::{demo, gateway};
+use address::Address;
+use failure::Failure;
+
+/// The gateway in front of every stamp: each tenant's requests to the stamp it lives on.
+#[derive(Debug, Parser)]
+#[command(name = "stampgate", version, propagate_version = false, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Run(ConfigFlag),
+    /// Run sample stamps, a gateway and its admin plane on loopback, and print lines to try
+    Demo(DemoFlags),
+    /// Judge gateway.toml, routing.toml and every file that they name, and change nothing
+    Check {
+        #[command(flatten)]
+        config: ConfigFlag,
+        #[command(flatten)]
+        output: OutputFlag,
+    },
+    /// Print the JSON Schema of a configuration file
+    Schema {
+        /// Which file
+        file: SchemaOf,
+    },
+    /// List all stamps
+    Stamps(Operator),
+    /// Tell what a gateway is and does
+    Status(Operator),
+    /// Take a stamp out of service: no new requests, and those in flight finish
+    Drain(DrainFlags),
+    /// Put a drained stamp back into service
+    Undrain(UndrainFlags),
+    /// Make a gateway read its files anew
+    Reload(ReloadFlags),
+    /// Ask a gateway whether it is ready: exit code 0 or 1, for containers
+    Healthcheck(Operator),
+    /// Print the completions of a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Debug, Args)]
+struct ConfigFlag {
+    /// The gateway's configuration
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        env = "STAMPGATE_CONFIG",
+        default_value = "gateway.toml"
+    )]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct OutputFlag {
+    /// How data is printed
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    #[default]
+    Table,
+    /// For programs
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SchemaOf {
+    /// gateway.toml
+    Gateway,
+    /// routing.toml
+    Routing,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct DemoFlags {
+    /// Port of the gateway; 0 = any that is free
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// Port of the admin plane; 0 = any that is free
+    #[arg(long, default_value_t = 9900)]
+    admin_port: u16,
+    /// Port of the first of three sample stamps; 0 = any that are free
+    #[arg(long, default_value_t = 0)]
+    stamp_port: u16,
+}
+
+/// How to reach a gateway's admin plane.
+#[derive(Debug, Args)]
+struct Operator {
+    #[arg(long, value_name = "URL", help = ADMIN_HELP)]
+    admin: Option<Address>,
+    #[arg(short, long, value_name = "FILE", help = CONFIG_HELP)]
+    config: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", help = TOKEN_HELP)]
+    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputFlag,
+}
+
+const ADMIN_HELP: &str = "The admin plane: http://HOST:PORT or unix:PATH [env: STAMPGATE_ADMIN] \
+                          [default: that of --config, else http://127.0.0.1:9900]";
+const CONFIG_HELP: &str =
+    "Find the admin plane by the gateway's configuration [env: STAMPGATE_CONFIG]";
+const TOKEN_HELP: &str = "A file with the bearer token; without it, the token is that of the \
+                          environment's STAMPGATE_TOKEN";
+
+#[derive(Debug, Args)]
+struct DrainFlags {
+    /// The stamp
+    #[arg(value_parser = stamp_id)]
+    id: StampId<'static>,
+    /// Return when nothing is in flight any more (0), or after the deadline (6)
+    #[arg(long)]
+    wait: bool,
+    /// After this long, what is long-lived is ended
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
+    deadline: Duration,
+    /// Drain even if tenants have nowhere to go
+    #[arg(long)]
+    force: bool,
+    /// Why, for the audit
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+#[derive(Debug, Args)]
+struct UndrainFlags {
+    /// The stamp
+    #[arg(value_parser = stamp_id)]
+    id: StampId<'static>,
+    /// Why, for the audit
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+#[derive(Debug, Args)]
+struct ReloadFlags {
+    /// Accept a table that moves more tenants than the guard allows
+    #[arg(long)]
+    force: bool,
+    /// Only tell what would change
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+fn stamp_id(text: &str) -> Result<StampId<'static>, stamp_core::id::IdError> {
+    StampId::parse(text).map(StampId::into_owned)
+}
+
+/// Runs the command that these arguments name. The first is the program's own name.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // Help and the version are data and succeed; everything else is a usage error.
+            let _closed = usage.print();
+            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            print::complain(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(ConfigFlag { config }) => Ok(gateway::run(&config)?),
+        Command::Demo(flags) => {
+            let DemoFlags { port, admin_port, stamp_port } = flags;
+            let ports = demo::Ports { gateway: port, admin: admin_port, stamps: stamp_port };
+            Ok(demo::run(ports, print::line)?)
+        }
+        Command::Check { config, output } => check::check(&config.config, output.output),
+        Command::Schema { file } => check::schema(file),
+        Command::Stamps(operator) => operate::stamps(&operator),
+        Command::Status(operator) => operate::status(&operator),
+        Command::Drain(flags) => operate::drain(&flags),
+        Command::Undrain(flags) => operate::undrain(&flags),
+        Command::Reload(flags) => operate::reload(&flags),
+        Command::Healthcheck(operator) => operate::healthcheck(&operator),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "stampgate", &mut script);
+            print::bytes(&script);
+            Ok(())
+        }
+        Command::Man => man(),
+    }
+}
+
+fn man() -> Result<(), Failure> {
+    let mut page = Vec::new();
+    let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
+    rendered.map_err(|source: io::Error| Failure::System { what: "write the page", source })?;
+    print::bytes(&page);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! What people read: data on standard output, all else on standard error. Whoever closes the pipe
+//! has read enough: that is no failure.
+
+use std::error::Error;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::failure::Failure;
+use crate::admin::view::{DrainView, StampView};
+use crate::diagnostics::Paint;
+
+/// One line of data.
+pub(super) fn line(text: &str) {
+    let mut out = io::stdout().lock();
+    let _closed = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Data as it is.
+pub(super) fn bytes(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    let _closed = out.write_all(bytes).and_then(|()| out.flush());
+}
+
+/// Data for programs.
+pub(super) fn json(data: &impl Serialize) -> Result<(), Failure> {
+    line(&serde_json::to_string_pretty(data)?);
+    Ok(())
+}
+
+/// A line that is no data.
+pub(super) fn remark(text: &str) {
+    let _closed = writeln!(io::stderr(), "{text}");
+}
+
+/// What went wrong, with its causes.
+pub(super) fn complain(failure: &Failure) {
+    for detail in failure.details(paint()) {
+        remark(&detail);
+    }
+    let mut text = format!("error: {failure}");
+    let mut cause = failure.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        // Some libraries tell their cause in their own text as well.
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    remark(&text);
+}
+
+/// Colours for a terminal whose user did not ask for none (<https://no-color.org>).
+pub(super) fn paint() -> Paint {
+    let asked_for_none = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if io::stderr().is_terminal() && !asked_for_none { Paint::Coloured } else { Paint::Plain }
+}
+
+/// Rows under a head, each column as wide as its widest cell.
+pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize, name: &str| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).fold(name.len(), usize::max)
+    };
+    let widths: Vec<usize> = head.iter().enumerate().map(|(at, name)| width(at, name)).collect();
+    let head: Vec<String> = head.iter().map(|name| (*name).to_owned()).collect();
+    let lines = [&head].into_iter().chain(rows).map(|row| {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// All stamps, a line each.
+pub(super) fn stamps(stamps: &[StampView]) -> String {
+    let head =
+        ["STAMP", "STATE", "HEALTH", "ENDPOINTS", "SERVED BY", "TENANTS", "REQUESTS", "TUNNELS"];
+    let rows = stamps.iter().map(|stamp| {
+        let up = stamp.endpoints.iter().filter(|endpoint| endpoint.standing == "up").count();
+        vec![
+            stamp.id.clone(),
+            stamp.state.clone(),
+            stamp.health.clone(),
+            format!("{up}/{} up", stamp.endpoints.len()),
+            stamp.answered_by.clone().unwrap_or_else(|| "nobody".to_owned()),
+            stamp.tenants.to_string(),
+            stamp.in_flight.requests.to_string(),
+            stamp.in_flight.tunnels.to_string(),
+        ]
+    });
+    table(&head, &rows.collect::<Vec<_>>())
+}
+
+/// How a drain is getting on.
+pub(super) fn drain(drain: &DrainView) -> String {
+    let DrainView { stamp, state, in_flight, tenants, .. } = drain;
+    let (requests, tunnels) = (in_flight.requests, in_flight.tunnels);
+    format!("{stamp}  {state}  {requests} requests, {tunnels} tunnels in flight, {tenants} tenants")
+}
+
+/// Tells how a drain is getting on while it is waited for.
+#[derive(Debug)]
+pub(super) struct Progress {
+    redraws: bool,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Self { redraws: io::stderr().is_terminal() }
+    }
+
+    /// How long to wait before telling again.
+    pub(super) const fn pace(&self) -> Duration {
+        Duration::from_secs(if self.redraws { 1 } else { 5 })
+    }
+
+    pub(super) fn show(&self, view: &DrainView) {
+        let text = drain(view);
+        if self.redraws {
+            let mut out = io::stderr();
+            let _closed = write!(out, "\r\x1b[K{text}").and_then(|()| out.flush());
+        } else {
+            remark(&text);
+        }
+    }
+
+    /// Nothing more is told.
+    pub(super) fn end(&self) {
+        if self.redraws {
+            remark("");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [vec!["eu-1".to_owned(), "draining".to_owned()], vec!["b".into(), "up".into()]];
+        assert_eq!(table(&["STAMP", "X"], &rows), "STAMP  X\neu-1   draining\nb      up");
+    }
+}

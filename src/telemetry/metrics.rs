@@ -1,0 +1,500 @@
+//! Every metric by name, in the text format of Prometheus (0.0.4). Told by `admin`, which copies
+//! workers' counts and the View in force; nothing here is on a request's way.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+
+use super::histogram::{BOUNDS, Histogram};
+use super::worker::{METHODS, StampCounts, WorkerCounts};
+
+/// The `Content-Type` of the text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Everything that a scrape tells of.
+#[derive(Debug, Default)]
+pub struct Scrape {
+    /// What all workers counted.
+    pub counts: WorkerCounts,
+    /// Who the numbers in `counts` are.
+    pub labels: Labels,
+    /// The stamps of the table in force.
+    pub stamps: Vec<StampGauges>,
+    /// Their endpoints.
+    pub endpoints: Vec<EndpointGauges>,
+    /// Declared failover edges, and whether each is in use: (home, secondary, in use).
+    pub edges: Vec<(Box<str>, Box<str>, bool)>,
+    /// The table in force.
+    pub config: ConfigGauges,
+    /// Access log lines that found the queue full.
+    pub access_log_dropped: u64,
+    /// The process; `None` where it cannot be told.
+    pub process: Option<ProcessGauges>,
+}
+
+/// Who the numbers in the counts are, also those of stamps and endpoints that are gone.
+#[derive(Debug, Default)]
+pub struct Labels {
+    /// Listeners' names, by index.
+    pub listeners: Vec<Box<str>>,
+    /// Stamps' names, by cell number.
+    pub stamps: HashMap<u32, Box<str>>,
+    /// Endpoints' stamps and addresses, by cell number.
+    pub endpoints: HashMap<u32, (Box<str>, Box<str>)>,
+}
+
+/// What is known of a stamp now.
+#[derive(Debug)]
+pub struct StampGauges {
+    /// Its name.
+    pub stamp: Box<str>,
+    /// One of `STATES`.
+    pub state: &'static str,
+    /// Requests in flight.
+    pub requests: u32,
+    /// Everything in flight, while it drains.
+    pub draining: Option<u32>,
+}
+
+/// What is known of an endpoint now.
+#[derive(Debug)]
+pub struct EndpointGauges {
+    /// Its stamp.
+    pub stamp: Box<str>,
+    /// `host:port`
+    pub endpoint: Box<str>,
+    /// Its cell's number.
+    pub number: u32,
+    /// It may be used without reserve: neither out nor on trial.
+    pub up: bool,
+    /// Connections, in use and at rest.
+    pub connections: u32,
+}
+
+/// What is known of the table in force.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConfigGauges {
+    /// Its number.
+    pub generation: u64,
+    /// The last reload was not refused, and the table is the one in the files.
+    pub last_reload_succeeded: bool,
+    /// Reloads: accepted, unchanged, refused.
+    pub reloads: [u64; 3],
+}
+
+/// What the kernel knows of this process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProcessGauges {
+    /// Processor time, in seconds.
+    pub cpu_s: f64,
+    /// Memory in use.
+    pub resident_bytes: u64,
+    /// Address space in use.
+    pub virtual_bytes: u64,
+    /// Open file descriptors.
+    pub fds: u64,
+    /// The most that may be open.
+    pub fds_max: u64,
+    /// When the process began, in seconds since 1970.
+    pub started_s: f64,
+}
+
+/// The states of a stamp: one series each, of which one is 1.
+const STATES: [&str; 4] = ["active", "draining", "drained", "maintenance"];
+
+struct Family {
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+const fn counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family { name, kind: Kind::Counter, labels, help }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family { name, kind: Kind::Gauge, labels, help }
+}
+
+const fn histogram(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family { name, kind: Kind::Histogram, labels, help }
+}
+
+const REQUESTS: Family = counter(
+    "stampgate_requests_total",
+    &["listener", "stamp", "method", "code"],
+    "Requests answered; stamp is empty where none was found.",
+);
+const REQUEST_DURATION: Family = histogram(
+    "stampgate_request_duration_seconds",
+    &["stamp"],
+    "Time from a request's head to the end of its answer.",
+);
+const OVERHEAD: Family = histogram(
+    "stampgate_gateway_overhead_seconds",
+    &[],
+    "Time that requests spent in the gateway itself.",
+);
+const IN_FLIGHT: Family =
+    gauge("stampgate_requests_in_flight", &["stamp"], "Requests in flight at a stamp.");
+const RESOLUTIONS: Family = counter(
+    "stampgate_resolutions_total",
+    &["source", "result"],
+    "Requests by the source that named their stamp, and what came of it.",
+);
+const ERRORS: Family = counter(
+    "stampgate_errors_total",
+    &["stamp", "code"],
+    "Requests that the gateway refused or could not serve, by problem code.",
+);
+const ATTEMPTS: Family = counter(
+    "stampgate_attempts_total",
+    &["stamp", "endpoint", "outcome"],
+    "Attempts to send a request to an endpoint.",
+);
+const RETRIES: Family =
+    counter("stampgate_retries_total", &["stamp", "reason"], "Attempts that were repeated.");
+const FAILOVERS: Family = counter(
+    "stampgate_failovers_total",
+    &["from", "to", "reason"],
+    "Requests served by a secondary instead of their home.",
+);
+const FAILOVER_ACTIVE: Family = gauge(
+    "stampgate_failover_active",
+    &["from", "to"],
+    "1 while the secondary answers for the home.",
+);
+const STAMP_STATE: Family =
+    gauge("stampgate_stamp_state", &["stamp", "state"], "1 for the operator state that holds.");
+const ENDPOINT_UP: Family = gauge(
+    "stampgate_endpoint_up",
+    &["stamp", "endpoint"],
+    "0 while an endpoint is known to be bad or on trial, else 1.",
+);
+const UPSTREAM_CONNECTIONS: Family = gauge(
+    "stampgate_upstream_connections",
+    &["stamp", "endpoint", "state"],
+    "Connections to an endpoint, in use (active) or at rest (idle).",
+);
+const DOWNSTREAM_CONNECTIONS: Family =
+    gauge("stampgate_downstream_connections", &["listener"], "Clients' connections.");
+const POOL_WAIT: Family = histogram(
+    "stampgate_pool_wait_seconds",
+    &["stamp"],
+    "Time that requests waited for a connection to their stamp.",
+);
+const DRAIN_IN_FLIGHT: Family = gauge(
+    "stampgate_drain_in_flight",
+    &["stamp"],
+    "Requests and tunnels in flight at a stamp that is draining.",
+);
+const GENERATION: Family =
+    gauge("stampgate_config_generation", &[], "Number of the table in force.");
+const LAST_RELOAD: Family = gauge(
+    "stampgate_config_last_reload_success",
+    &[],
+    "0 while the files were refused or an older table serves, else 1.",
+);
+const RELOADS: Family =
+    counter("stampgate_config_reloads_total", &["result"], "Reloads by their result.");
+const TOKENS: Family = counter(
+    "stampgate_jwt_validations_total",
+    &["issuer", "result"],
+    "Bearer tokens that were looked at.",
+);
+const LOG_DROPPED: Family = counter(
+    "stampgate_access_log_dropped_total",
+    &[],
+    "Access log lines that were dropped since they could not be written in time.",
+);
+const PANICS: Family =
+    counter("stampgate_panics_total", &[], "Requests answered with 500 since their task panicked.");
+const BUILD: Family =
+    gauge("stampgate_build_info", &["version"], "1, with the version as a label.");
+const CPU: Family = counter("process_cpu_seconds_total", &[], "Processor time in seconds.");
+const RESIDENT: Family = gauge("process_resident_memory_bytes", &[], "Memory in use.");
+const VIRTUAL: Family = gauge("process_virtual_memory_bytes", &[], "Address space in use.");
+const FDS: Family = gauge("process_open_fds", &[], "Open file descriptors.");
+const FDS_MAX: Family =
+    gauge("process_max_fds", &[], "The most file descriptors that may be open.");
+const STARTED: Family =
+    gauge("process_start_time_seconds", &[], "When the process began, since 1970.");
+
+/// The whole text of one scrape.
+#[must_use]
+pub fn render(scrape: &Scrape) -> String {
+    let mut text = Text::default();
+    requests(&mut text, scrape);
+    stamps(&mut text, scrape);
+    endpoints(&mut text, scrape);
+    config(&mut text, scrape.config);
+    let counts = &scrape.counts;
+    let tokens = counts.tokens.iter();
+    text.counters(
+        &TOKENS,
+        tokens.map(|((issuer, result), count)| (vec![&**issuer, *result], *count)),
+    );
+    text.one(&LOG_DROPPED, scrape.access_log_dropped as f64);
+    text.one(&PANICS, counts.panics as f64);
+    text.values(&BUILD, [(vec![env!("CARGO_PKG_VERSION")], 1.0)]);
+    if let Some(process) = scrape.process {
+        text.one(&CPU, process.cpu_s);
+        text.one(&RESIDENT, process.resident_bytes as f64);
+        text.one(&VIRTUAL, process.virtual_bytes as f64);
+        text.one(&FDS, process.fds as f64);
+        text.one(&FDS_MAX, process.fds_max as f64);
+        text.one(&STARTED, process.started_s);
+    }
+    text.0
+}
+
+/// The counts of every stamp with its name; those of requests without a stamp under "".
+fn by_stamp(scrape: &Scrape) -> impl Iterator<Item = (&str, &StampCounts)> + Clone {
+    let named = scrape.counts.stamps.iter();
+    let named = named.map(|(number, counts)| (scrape.labels.stamp(*number), counts));
+    named.chain([("", &scrape.counts.unrouted)])
+}
+
+fn requests(text: &mut Text, scrape: &Scrape) {
+    let (counts, labels) = (&scrape.counts, &scrape.labels);
+    let answered = by_stamp(scrape).flat_map(|(stamp, counts)| {
+        counts.requests.iter().map(move |(of, count)| {
+            let method = METHODS.get(usize::from(of.method)).copied().unwrap_or_default();
+            let code = of.code.to_string();
+            let listener = labels.listener(of.listener).to_owned();
+            (vec![listener, stamp.to_owned(), method.to_owned(), code], *count)
+        })
+    });
+    text.counters(&REQUESTS, answered);
+    let durations = by_stamp(scrape).map(|(stamp, counts)| (stamp, &counts.duration));
+    text.histograms(&REQUEST_DURATION, durations);
+    text.histogram(&OVERHEAD, &counts.overhead);
+    let waits = by_stamp(scrape).map(|(stamp, counts)| (stamp, &counts.pool_wait));
+    text.histograms(&POOL_WAIT, waits);
+    let resolutions = counts.resolutions.iter();
+    let resolutions = resolutions.map(|((source, result), count)| (vec![*source, *result], *count));
+    text.counters(&RESOLUTIONS, resolutions);
+    let errors = by_stamp(scrape).flat_map(|(stamp, counts)| {
+        counts.errors.iter().map(move |(code, count)| (vec![stamp, *code], *count))
+    });
+    text.counters(&ERRORS, errors);
+    let attempts = by_stamp(scrape).flat_map(|(_, counts)| {
+        counts.attempts.iter().map(|((number, outcome), count)| {
+            let (stamp, endpoint) = labels.endpoint(*number);
+            (vec![stamp, endpoint, *outcome], *count)
+        })
+    });
+    text.counters(&ATTEMPTS, attempts);
+    let retries = by_stamp(scrape).flat_map(|(stamp, counts)| {
+        counts.retries.iter().map(move |(reason, count)| (vec![stamp, *reason], *count))
+    });
+    text.counters(&RETRIES, retries);
+    let failovers = by_stamp(scrape).flat_map(|(from, counts)| {
+        counts
+            .failovers
+            .iter()
+            .map(move |((to, reason), count)| (vec![from, labels.stamp(*to), *reason], *count))
+    });
+    text.counters(&FAILOVERS, failovers);
+    let clients = counts.client_connections.iter();
+    let clients =
+        clients.map(|(listener, count)| (vec![labels.listener(*listener)], f64::from(*count)));
+    text.values(&DOWNSTREAM_CONNECTIONS, clients);
+}
+
+fn stamps(text: &mut Text, scrape: &Scrape) {
+    let stamps = &scrape.stamps;
+    text.values(
+        &IN_FLIGHT,
+        stamps.iter().map(|stamp| (vec![&*stamp.stamp], f64::from(stamp.requests))),
+    );
+    let states = stamps.iter().flat_map(|stamp| {
+        let holds = |state: &'static str| f64::from(u8::from(state == stamp.state));
+        STATES.map(|state| (vec![&*stamp.stamp, state], holds(state)))
+    });
+    text.values(&STAMP_STATE, states);
+    let draining = stamps.iter().filter_map(|stamp| {
+        stamp.draining.map(|in_flight| (vec![&*stamp.stamp], f64::from(in_flight)))
+    });
+    text.values(&DRAIN_IN_FLIGHT, draining);
+    let edges = scrape.edges.iter();
+    let edges =
+        edges.map(|(from, to, active)| (vec![&**from, &**to], f64::from(u8::from(*active))));
+    text.values(&FAILOVER_ACTIVE, edges);
+}
+
+fn endpoints(text: &mut Text, scrape: &Scrape) {
+    let endpoints = &scrape.endpoints;
+    let up = endpoints.iter().map(|it| (vec![&*it.stamp, &*it.endpoint], u8::from(it.up).into()));
+    text.values(&ENDPOINT_UP, up);
+    let connections = endpoints.iter().flat_map(|it| {
+        let idle = scrape.counts.idle_connections.get(&it.number).copied().unwrap_or_default();
+        // The copies were made one after the other: what rests may have been closed since.
+        let active = it.connections.saturating_sub(idle);
+        [("active", active), ("idle", idle)]
+            .map(|(state, count)| (vec![&*it.stamp, &*it.endpoint, state], f64::from(count)))
+    });
+    text.values(&UPSTREAM_CONNECTIONS, connections);
+}
+
+fn config(text: &mut Text, config: ConfigGauges) {
+    text.one(&GENERATION, config.generation as f64);
+    text.one(&LAST_RELOAD, u8::from(config.last_reload_succeeded).into());
+    let results = ["accepted", "unchanged", "refused"].into_iter().zip(config.reloads);
+    text.counters(&RELOADS, results.map(|(result, count)| (vec![result], count)));
+}
+
+impl Labels {
+    fn listener(&self, index: u16) -> &str {
+        self.listeners.get(usize::from(index)).map_or("", |name| name)
+    }
+
+    fn stamp(&self, number: u32) -> &str {
+        self.stamps.get(&number).map_or("", |name| name)
+    }
+
+    fn endpoint(&self, number: u32) -> (&str, &str) {
+        self.endpoints.get(&number).map_or(("", ""), |(stamp, authority)| (stamp, authority))
+    }
+}
+
+/// The text so far. Series are sorted, and those with the same labels added up: a stamp that left
+/// the table and came back has two numbers and one name.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn counters<L: AsRef<str> + Ord>(
+        &mut self,
+        family: &Family,
+        series: impl IntoIterator<Item = (Vec<L>, u64)>,
+    ) {
+        let mut sums: BTreeMap<Vec<L>, u64> = BTreeMap::new();
+        for (labels, count) in series {
+            *sums.entry(labels).or_default() += count;
+        }
+        self.head(family);
+        for (labels, count) in &sums {
+            self.sample(family, "", labels, &count.to_string());
+        }
+    }
+
+    fn values<L: AsRef<str> + Ord>(
+        &mut self,
+        family: &Family,
+        series: impl IntoIterator<Item = (Vec<L>, f64)>,
+    ) {
+        let series: BTreeMap<Vec<L>, f64> = series.into_iter().collect();
+        self.head(family);
+        for (labels, value) in &series {
+            self.sample(family, "", labels, &value.to_string());
+        }
+    }
+
+    fn one(&mut self, family: &Family, value: f64) {
+        self.values::<&str>(family, [(Vec::new(), value)]);
+    }
+
+    fn histogram(&mut self, family: &Family, histogram: &Histogram) {
+        self.head(family);
+        self.buckets::<&str>(family, &[], histogram);
+    }
+
+    fn histograms<'a>(
+        &mut self,
+        family: &Family,
+        series: impl IntoIterator<Item = (&'a str, &'a Histogram)>,
+    ) {
+        let mut sums: BTreeMap<&str, Histogram> = BTreeMap::new();
+        for (label, histogram) in series.into_iter().filter(|(_, it)| it.count() > 0) {
+            sums.entry(label).or_default().merge(histogram);
+        }
+        self.head(family);
+        for (label, histogram) in &sums {
+            self.buckets(family, &[label], histogram);
+        }
+    }
+
+    fn buckets<L: AsRef<str>>(&mut self, family: &Family, labels: &[L], histogram: &Histogram) {
+        let mut below = 0;
+        let bounds = BOUNDS.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
+        for (bound, count) in bounds.zip(histogram.buckets) {
+            below += count;
+            self.0.push_str(family.name);
+            self.0.push_str("_bucket{");
+            self.labels(family, labels);
+            if !labels.is_empty() {
+                self.0.push(',');
+            }
+            self.line(format_args!("le=\"{bound}\"}} {below}"));
+        }
+        let sum_s = histogram.sum_ns as f64 / 1e9;
+        self.sample(family, "_sum", labels, &sum_s.to_string());
+        self.sample(family, "_count", labels, &histogram.count().to_string());
+    }
+
+    fn head(&mut self, family: &Family) {
+        let kind = match family.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let (name, help) = (family.name, family.help);
+        self.line(format_args!("# HELP {name} {help}"));
+        self.line(format_args!("# TYPE {name} {kind}"));
+    }
+
+    fn sample<L: AsRef<str>>(&mut self, family: &Family, suffix: &str, labels: &[L], value: &str) {
+        self.0.push_str(family.name);
+        self.0.push_str(suffix);
+        if !labels.is_empty() {
+            self.0.push('{');
+            self.labels(family, labels);
+            self.0.push('}');
+        }
+        self.line(format_args!(" {value}"));
+    }
+
+    fn labels<L: AsRef<str>>(&mut self, family: &Family, labels: &[L]) {
+        debug_assert_eq!(family.labels.len(), labels.len(), "{}", family.name);
+        for (at, (name, value)) in family.labels.iter().zip(labels).enumerate() {
+            if at > 0 {
+                self.0.push(',');
+            }
+            self.0.push_str(name);
+            self.0.push_str("=\"");
+            for char in value.as_ref().chars() {
+                match char {
+                    '\\' => self.0.push_str("\\\\"),
+                    '"' => self.0.push_str("\\\""),
+                    '\n' => self.0.push_str("\\n"),
+                    other => self.0.push(other),
+                }
+            }
+            self.0.push('"');
+        }
+    }
+
+    fn line(&mut self, rest: std::fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _never = writeln!(self.0, "{rest}");
+    }
+}
+
+#[cfg(test)]
+mod tests;
