@@ -6,7 +6,7 @@
 use std::fmt;
 use std::hash::BuildHasher as _;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashTable, hash_table};
 
 use crate::id::{StampIndex, TenantId, TenantIndex};
 use crate::table::TenantState;
@@ -56,15 +56,14 @@ pub enum InsertError {
 }
 
 impl Directory {
-    /// Room for this many tenants.
-    #[must_use]
-    pub fn with_capacity(tenants: usize) -> Self {
-        Self {
-            names: String::new(),
-            entries: Vec::with_capacity(tenants),
-            by_name: HashTable::with_capacity(tenants),
-            hasher: DefaultHashBuilder::default(),
-        }
+    /// Makes room for so many more tenants.
+    pub fn reserve(&mut self, tenants: usize) {
+        let Self { names, entries, by_name, hasher } = self;
+        entries.reserve(tenants);
+        by_name.reserve(tenants, |place| {
+            let entry = entries.get(*place as usize).copied();
+            hasher.hash_one(entry.map_or("", |entry| name_of(names, entry)))
+        });
     }
 
     /// The place of the tenant of this name (folded to lower case already).
@@ -116,24 +115,32 @@ impl Directory {
         tenant: Tenant,
     ) -> Result<TenantIndex, InsertError> {
         let name = name.as_str();
-        if let Some(first) = self.find(name) {
-            return Err(InsertError::Duplicate(first));
-        }
         let name_start = u32::try_from(self.names.len()).map_err(|_full| InsertError::Full)?;
         let name_bytes = u8::try_from(name.len()).map_err(|_full| InsertError::Full)?;
         let place = self.count();
-        self.names.push_str(name);
-        self.entries.push(Entry {
+        let Self { names, entries, by_name, hasher } = self;
+        let name_at = |place: u32| {
+            let entry = entries.get(place as usize).copied();
+            entry.map_or("", |entry| name_of(names, entry))
+        };
+        let slot = by_name.entry(
+            hasher.hash_one(name),
+            |place| name_at(*place) == name,
+            |place| hasher.hash_one(name_at(*place)),
+        );
+        match slot {
+            hash_table::Entry::Occupied(first) => {
+                return Err(InsertError::Duplicate(TenantIndex(*first.get())));
+            }
+            hash_table::Entry::Vacant(slot) => slot.insert(place),
+        };
+        names.push_str(name);
+        entries.push(Entry {
             name_start,
             home: tenant.home.0,
             fence: tenant.fence.0,
             name_bytes,
             state: tenant.state,
-        });
-        let Self { names, entries, by_name, hasher } = self;
-        by_name.insert_unique(hasher.hash_one(name), place, |place| {
-            let entry = entries.get(*place as usize).copied();
-            hasher.hash_one(entry.map_or("", |entry| name_of(names, entry)))
         });
         Ok(TenantIndex(place))
     }

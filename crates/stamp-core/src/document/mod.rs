@@ -69,11 +69,21 @@ impl Version {
     fn is_known(value: &Value<'_>) -> bool {
         value.get_ref().as_integer().is_some_and(|number| number.as_str() == Self::NUMBER)
     }
+
+    fn refuse(value: &Value<'_>, report: &mut Report) {
+        report
+            .error(value.span().into(), "unknown version")
+            .label("this program knows version 1 only")
+            .help("write `version = 1`");
+    }
 }
 
 impl FromToml for Version {
-    fn read(_value: &Value<'_>, _report: &mut Report) -> Option<Self> {
-        // `open` has looked at it already, before anything else was read.
+    fn read(value: &Value<'_>, report: &mut Report) -> Option<Self> {
+        // The file's own has passed `open`; one laid over it has not.
+        if !Self::is_known(value) {
+            Self::refuse(value, report);
+        }
         Some(Self)
     }
 
@@ -105,10 +115,7 @@ pub fn open<'i>(text: &'i str, report: &mut Report) -> Option<DeTable<'i>> {
     }
     let Some((key, version)) = tree.get_key_value("version") else { return Some(tree) };
     if !Version::is_known(version) {
-        report
-            .error(version.span().into(), "unknown version")
-            .label("this program knows version 1 only")
-            .help("write `version = 1`");
+        Version::refuse(version, report);
         return None;
     }
     let first = tree.keys().map(|key| key.span().start).min();

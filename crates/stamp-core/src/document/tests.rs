@@ -102,6 +102,12 @@ fn mistakes_in_variables_point_into_the_environment() {
 }
 
 #[test]
+fn a_variable_cannot_make_the_file_another_version() {
+    let told = read("version = 1\n", &[("STAMPGATE__VERSION", "2")]).unwrap_err();
+    assert_eq!(told, "environment: <2> unknown version");
+}
+
+#[test]
 fn the_schema_is_made_of_the_declaration() {
     let schema = file_schema::<RawFile>("a file");
     assert_eq!(schema["required"], json!(["version"]));

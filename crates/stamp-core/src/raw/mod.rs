@@ -1,6 +1,7 @@
 //! routing.toml as written: every leaf is parsed, nothing is checked against anything else yet.
 //! `table::load` does that.
 
+mod endpoint;
 mod identity;
 mod leaf;
 mod stamp;
@@ -13,10 +14,11 @@ use crate::id::{StampId, TenantId};
 use crate::table::TenantState;
 use crate::{as_written, words};
 
+pub use endpoint::{EndpointUrl, UrlError};
 pub use identity::{RawCookie, RawHeader, RawHost, RawIdentity, RawIssuer, UnknownTenant};
 pub use leaf::{
-    ClaimPath, CookieName, DomainError, DomainName, EndpointUrl, HasShortForm, HostPattern,
-    IdentityHeader, ProbePath, ShortOrLong, StatusRange, UrlError, Zone, parse_domain, parse_zone,
+    ClaimPath, CookieName, DomainError, DomainName, HasShortForm, HostPattern, IdentityHeader,
+    ProbePath, ShortOrLong, StatusRange, Zone, parse_domain, parse_zone,
 };
 pub use stamp::{
     FailbackMode, PoolProtocol, RawEdge, RawEndpoint, RawFailback, RawHealth, RawPassive, RawPool,

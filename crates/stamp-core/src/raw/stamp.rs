@@ -1,6 +1,7 @@
 //! `[[stamp]]` and `[defaults.stamp]` as written. Defaults here are those that are built in.
 
-use super::leaf::{EndpointUrl, HasShortForm, ProbePath, ShortOrLong, StatusRange, Zone};
+use super::endpoint::EndpointUrl;
+use super::leaf::{HasShortForm, ProbePath, ShortOrLong, StatusRange, Zone};
 use crate::document::{
     Bytes, Count, FromToml, Json, Lasting, Percent, Ratio, Report, Value, Written,
 };

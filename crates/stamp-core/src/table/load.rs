@@ -81,8 +81,7 @@ impl Loading<'_> {
         tenants.add_inline(&raw.tenants);
         add_tenant_files(&raw.tenant_file, (self.file, self.former), self.read, &mut tenants);
         let domains = tenants.domains(&raw.domains, &identity.host.neutral);
-        let Tenants { mut directory, kept, .. } = tenants;
-        directory.shrink();
+        let (directory, kept) = tenants.finish();
         proof::prove_residency(&stamps, &directory, &mut zones, &mut self.report);
         let mut tenants_by_stamp = vec![0; stamps.list.len()];
         for (_, _, tenant) in directory.iter() {

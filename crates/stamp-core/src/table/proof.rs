@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use hashbrown::HashMap;
+
 use super::Stamp;
 use super::stamps::Stamps;
 use super::zones::Zones;
@@ -46,9 +48,14 @@ pub(super) fn prove_residency(
 type Fences = BTreeMap<StampIndex, BTreeMap<FenceIndex, Option<TenantIndex>>>;
 
 fn fences_by_home(directory: &Directory) -> Fences {
-    let mut fences = Fences::new();
+    // A few pairs among many tenants: a table that is quick to ask, then an ordered one.
+    let mut pairs: HashMap<(StampIndex, FenceIndex), TenantIndex> = HashMap::new();
     for (index, _, tenant) in directory.iter() {
-        fences.entry(tenant.home).or_default().entry(tenant.fence).or_insert(Some(index));
+        pairs.entry((tenant.home, tenant.fence)).or_insert(index);
+    }
+    let mut fences = Fences::new();
+    for ((home, fence), tenant) in pairs {
+        fences.entry(home).or_default().insert(fence, Some(tenant));
     }
     fences
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::tenants::{FenceError, Tenants};
 use super::zones::TooManyZones;
 use super::{RoutingTable, TenantState};
-use crate::directory::Tenant;
+use crate::directory::{FenceIndex, Tenant};
 use crate::document::{Origin, Report, Span, did_you_mean};
-use crate::id::{IdError, StampId, TenantId};
+use crate::id::{IdError, StampId, StampIndex, TenantId};
 use crate::raw::parse_zone;
 
 /// The largest tenant file: some millions of tenants.
@@ -41,6 +41,7 @@ impl TenantFile<'_> {
         let Some((bytes, base)) = self.read(read, tenants.report) else { return };
         let mut rows = Rows::new(&bytes, base);
         let Some(columns) = rows.columns(tenants.report) else { return };
+        tenants.reserve(memchr::memchr_iter(b'\n', &bytes).count());
         let mut bad = BadRows::default();
         while let Some(span) = rows.next(tenants.report) {
             bad.rows += 1;
@@ -103,7 +104,7 @@ impl TenantFile<'_> {
     fn former_entry(&self, id: &TenantId<'_>, tenants: &mut Tenants<'_>) -> Option<Tenant> {
         let former = self.former?;
         let tenant = former.directory.tenant(former.directory.find(id.as_str())?);
-        let home = tenants.stamps.find(former.stamp(tenant.home).id.as_str()).ok()?;
+        let home = tenants.home(former.stamp(tenant.home).id.as_str())?.0;
         let fence = tenants.zones.fence_like(former, tenant.fence).ok()?;
         tenants.check_home(home, fence).ok()?;
         Some(Tenant { home, fence, state: tenant.state })
@@ -254,25 +255,32 @@ impl Row<'_> {
         if self.found != self.expected {
             return Err(RowError::Columns { found: self.found, expected: self.expected });
         }
-        let id =
-            StampId::parse(self.stamp).map_err(|_no_id| RowError::Stamp(self.stamp.to_owned()))?;
-        let home = tenants.stamps.by_id.get(id.as_str()).copied();
-        let home = home.ok_or_else(|| RowError::UnknownStamp(id.as_str().to_owned()))?;
+        // Most rows write the id as it is stored.
+        let (home, home_fence) = match tenants.home(self.stamp) {
+            Some(found) => found,
+            None => self.home(tenants)?,
+        };
         let state = match self.state {
             "" | "active" => TenantState::Active,
             "suspended" => TenantState::Suspended,
             "offboarded" => TenantState::Offboarded,
             other => return Err(RowError::State(other.to_owned())),
         };
-        let mut zones = None;
-        if !self.residency.is_empty() {
-            let list = self.residency.split('|').map(|text| {
-                let zone = parse_zone(text).map_err(|_no_zone| RowError::Zone(text.to_owned()))?;
-                Ok::<_, RowError>(tenants.zones.zone(&zone.0)?)
-            });
-            zones = Some(list.collect::<Result<Vec<_>, _>>()?);
+        if self.residency.is_empty() {
+            return Ok(Tenant { home, fence: home_fence, state });
         }
+        let zones = self.residency.split('|').map(|text| {
+            let zone = parse_zone(text).map_err(|_no_zone| RowError::Zone(text.to_owned()))?;
+            Ok::<_, RowError>(tenants.zones.zone(&zone.0)?)
+        });
+        let zones = zones.collect::<Result<Vec<_>, _>>()?;
         Ok(Tenant { home, fence: tenants.fence(home, zones)?, state })
+    }
+
+    fn home(&self, tenants: &Tenants<'_>) -> Result<(StampIndex, FenceIndex), RowError> {
+        let id =
+            StampId::parse(self.stamp).map_err(|_no_id| RowError::Stamp(self.stamp.to_owned()))?;
+        tenants.home(id.as_str()).ok_or_else(|| RowError::UnknownStamp(id.as_str().to_owned()))
     }
 }
 

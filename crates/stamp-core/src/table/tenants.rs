@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ResidencyIndex;
+use hashbrown::HashMap;
+
 use super::stamps::Stamps;
 use super::zones::{TooManyZones, Zones};
 use crate::directory::{Directory, FenceIndex, InsertError, Tenant};
@@ -20,6 +22,8 @@ pub(super) struct Tenants<'a> {
     pub(super) zones: &'a mut Zones,
     pub(super) report: &'a mut Report,
     pub(super) directory: Directory,
+    /// Of each stamp: its place, by its id; and the fence of a tenant that names no zones.
+    by_stamp: HashMap<&'a str, (StampIndex, FenceIndex)>,
     /// Of each tenant: where its entry begins. As large as the directory, so no `Span`.
     places: Vec<usize>,
     /// Tenants whose row in a tenant file is bad and who had no entry before.
@@ -49,15 +53,40 @@ pub(super) enum FenceError {
 
 impl<'a> Tenants<'a> {
     pub(super) fn new(stamps: &'a Stamps, zones: &'a mut Zones, report: &'a mut Report) -> Self {
+        let mut by_stamp = HashMap::with_capacity(stamps.list.len());
+        for (place, stamp) in (0..).map(StampIndex).zip(&stamps.list) {
+            match zones.fence_of_home(stamp.residency) {
+                Ok(fence) => _ = by_stamp.insert(stamp.id.as_str(), (place, fence)),
+                Err(error) => _ = report.error(Span::default(), error.to_string()),
+            }
+        }
         Self {
             stamps,
             zones,
             report,
             directory: Directory::default(),
+            by_stamp,
             places: Vec::new(),
             left_out: BTreeSet::new(),
             kept: 0,
         }
+    }
+
+    /// The directory, and how many tenants keep their former entry.
+    pub(super) fn finish(mut self) -> (Directory, usize) {
+        self.directory.shrink();
+        (self.directory, self.kept)
+    }
+
+    /// Makes room for so many more tenants.
+    pub(super) fn reserve(&mut self, tenants: usize) {
+        self.directory.reserve(tenants);
+        self.places.reserve(tenants);
+    }
+
+    /// The stamp of this id, and the fence of a tenant that lives there and names no zones.
+    pub(super) fn home(&self, id: &str) -> Option<(StampIndex, FenceIndex)> {
+        self.by_stamp.get(id).copied()
     }
 
     /// Takes the tenants of `[tenants]`.
@@ -83,45 +112,32 @@ impl<'a> Tenants<'a> {
 
     fn inline(&mut self, id: &TenantId<'_>, raw: &RawTenant) -> Option<Tenant> {
         let Written { value: stamp, span } = &raw.stamp;
-        let home = match self.stamps.find(stamp.as_str()) {
-            Ok(home) => home,
-            Err(help) => {
-                self.report.error(*span, format!("there is no stamp `{stamp}`")).help(help);
-                return None;
-            }
+        let Some((home, fence)) = self.home(stamp.as_str()) else {
+            let help = self.stamps.find(stamp.as_str()).err().unwrap_or_default();
+            self.report.error(*span, format!("there is no stamp `{stamp}`")).help(help);
+            return None;
         };
-        let zones = raw.residency.as_ref().map(|zones| {
-            let numbers: Result<Vec<_>, _> =
-                zones.value.iter().map(|zone| self.zones.zone(&zone.0)).collect();
-            (zones.span, numbers)
-        });
-        let (place, zones) = match zones {
-            Some((place, Ok(zones))) => (place, Some(zones)),
-            Some((place, Err(error))) => {
-                self.report.error(place, error.to_string());
-                return None;
-            }
-            None => (*span, None),
+        let state = raw.state;
+        let Some(Written { value: zones, span }) = &raw.residency else {
+            return Some(Tenant { home, fence, state });
         };
-        match self.fence(home, zones) {
-            Ok(fence) => Some(Tenant { home, fence, state: raw.state }),
-            Err(error) => {
-                self.report
-                    .error(place, format!("tenant `{id}`: {error}"))
-                    .help("add the zone of its home, or move the tenant");
-                None
-            }
+        let numbers: Result<Vec<_>, _> =
+            zones.iter().map(|zone| self.zones.zone(&zone.0)).collect();
+        let fence = numbers.map_err(FenceError::from).and_then(|zones| self.fence(home, zones));
+        if let Err(error) = &fence {
+            self.report
+                .error(*span, format!("tenant `{id}`: {error}"))
+                .help("add the zone of its home, or move the tenant");
         }
+        Some(Tenant { home, fence: fence.ok()?, state })
     }
 
-    /// The fence of a tenant that lives there and names these zones, or none.
+    /// The fence of a tenant that lives there and names these zones.
     pub(super) fn fence(
         &mut self,
         home: StampIndex,
-        zones: Option<Vec<ResidencyIndex>>,
+        zones: Vec<ResidencyIndex>,
     ) -> Result<FenceIndex, FenceError> {
-        let residency = self.stamps.list.get(home.at()).and_then(|stamp| stamp.residency);
-        let Some(zones) = zones else { return Ok(self.zones.fence_of_home(residency)?) };
         if zones.is_empty() {
             return Err(FenceError::Empty);
         }
