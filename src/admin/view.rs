@@ -422,7 +422,7 @@ impl DrainView {
         Self {
             stamp: info.id.to_string(),
             state: info.operator.0.as_str().to_owned(),
-            reason: record.map(|record| record.reason.to_string()),
+            reason: record.map(|it| it.reason.to_string()).filter(|reason| !reason.is_empty()),
             actor: record.map(|record| record.actor.to_string()),
             since: record.map(|record| at(record.since)),
             deadline: record.and_then(|record| record.deadline).map(at),

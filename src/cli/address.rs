@@ -79,7 +79,8 @@ pub(super) fn find(operator: &Operator) -> Result<Address, Failure> {
 /// Where the gateway of this configuration listens. It wrote down the port that it was given when
 /// it asked for any.
 fn of_config(config: &Path) -> Result<Address, Failure> {
-    let settings = source::load_settings(config).map_err(|report| Failure::Configuration(vec![report]))?;
+    let settings =
+        source::load_settings(config).map_err(|report| Failure::Configuration(vec![report]))?;
     if let Some(path) = &settings.admin.unix_socket {
         return Ok(Address::Unix(path.clone()));
     }

@@ -23,7 +23,8 @@ pub(super) fn check(config: &Path, output: Output) -> Result<(), Failure> {
     if output == Output::Json {
         print::json(&checked)?;
     }
-    let Checked { stamps, tenants, endpoints, warnings } = judged.map_err(Failure::Configuration)?;
+    let Checked { stamps, tenants, endpoints, warnings } =
+        judged.map_err(Failure::Configuration)?;
     if !warnings.is_empty() {
         print::remark(warnings.render(print::paint()).trim_end());
     }
