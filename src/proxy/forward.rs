@@ -19,7 +19,7 @@ use stamp_core::retry::{
 };
 use stamp_core::id::StampIndex;
 use stamp_core::standing::{EndpointStanding, StampHealth};
-use stamp_core::table::Stamp;
+use stamp_core::table::{Balance, Stamp};
 use stamp_core::time::Moment;
 
 use super::answer::{Ending, FromStamp};
@@ -49,7 +49,7 @@ pub(super) struct Call<'a> {
     pub(super) deadline: Option<Moment>,
 }
 
-/// One first attempt in so many pays into its stamp's retry budget, for all of them: so that not
+/// One first attempt in so many, by chance, pays into its stamp's retry budget, for all of them: so that not
 /// every request writes to what all workers share.
 const EARN_EVERY: u64 = 16;
 
@@ -189,12 +189,24 @@ impl Call<'_> {
         let (place, trial) = match on_trial {
             Some((place, trial)) => (place, Some(trial)),
             None => {
-                let draw = Draw { random: self.worker().random(), turn: self.worker().turn() };
+                let turn = match stamp.balance {
+                    Balance::RoundRobin => self.worker().turn(view.stamp(self.choice.stamp).number),
+                    Balance::LeastRequest => 0,
+                };
+                let draw = Draw { random: self.worker().random(), turn };
                 (balance::pick(candidates, stamp.balance, tried, draw)?, None)
             }
         };
         let cell = cell_at(place)?;
         Some(Place { stamp, place, cell, pool: self.worker().pool(cell), trial })
+    }
+
+    /// Is there an endpoint for another attempt at the chosen stamp?
+    fn has_place(&self, view: &WorkerView, tried: Tried) -> bool {
+        let stamp = view.table.stamp(self.choice.stamp);
+        let candidates = self.candidates(view, stamp);
+        let draw = Draw { random: 0, turn: 0 };
+        balance::pick(candidates, stamp.balance, tried, draw).is_some()
     }
 
     fn judge(&self, failure: AttemptFailure, attempts_left: u32) -> Verdict {
@@ -223,7 +235,7 @@ impl Call<'_> {
     }
 
     fn earn_retries(&self) {
-        if self.worker().turn() % EARN_EVERY == 0 {
+        if self.worker().random() % EARN_EVERY == 0 {
             let stamp = self.view.table.stamp(self.choice.stamp);
             let cell = self.view.stamp(self.choice.stamp);
             cell.earn_retries(EARN_EVERY, stamp.retry.budget_percent);
@@ -272,7 +284,7 @@ impl Call<'_> {
         self.view = Rc::clone(&now);
         let standing = now.standings.stamps.get(self.choice.stamp.at());
         let stays = standing.is_some_and(|standing| standing.operator.takes_requests());
-        if stays && self.place(&now, course.tried).is_some() {
+        if stays && self.has_place(&now, course.tried) {
             return true;
         }
         let needs = needs(&self.target, self.method, &now);

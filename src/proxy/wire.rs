@@ -420,6 +420,10 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper takes a refused head for the end of the connection; its answer is still to come.
+        if self.state.phase() == Phase::Head && self.state.refused().is_some() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.get_mut().socket).poll_shutdown(context)
     }
 }

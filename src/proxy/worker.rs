@@ -29,7 +29,7 @@ pub struct Worker {
     pub tokens: RefCell<TokenCache>,
     counts: RefCell<WorkerCounts>,
     random: RefCell<fastrand::Rng>,
-    turn: Cell<u64>,
+    turns: RefCell<HashMap<u32, u64>>,
     in_flight: Cell<u32>,
     connections: Cell<u32>,
     access_log: AccessLog,
@@ -90,7 +90,7 @@ impl Worker {
             tokens: RefCell::new(TokenCache::default()),
             counts: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
-            turn: Cell::new(0),
+            turns: RefCell::default(),
             in_flight: Cell::new(0),
             connections: Cell::new(0),
             access_log,
@@ -171,9 +171,11 @@ impl Worker {
         self.random.borrow_mut()
     }
 
-    /// Counts up, for round robin.
-    pub fn turn(&self) -> u64 {
-        self.turn.replace(self.turn.get().wrapping_add(1))
+    /// Counts up for each pick at a stamp of this number, for round robin.
+    pub fn turn(&self, stamp: u32) -> u64 {
+        let mut turns = self.turns.borrow_mut();
+        let turn = turns.entry(stamp).or_default();
+        std::mem::replace(turn, turn.wrapping_add(1))
     }
 
     /// This gateway's entry for `Via`.
