@@ -23,7 +23,7 @@ use crate::listen::{self, Admissions, BindError, Bound, Listener, Stop};
 use crate::proxy::worker::Worker;
 use crate::settings::{LogTarget, Settings};
 use crate::source::{self, ReloadAsk, Reloader};
-use crate::state::{Mail, Mailboxes, OpenError, Start, State};
+use crate::state::{Mail, Mailboxes, OpenError, Start, Started, State};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log::{self, Level};
 use crate::{admin, disk, outbound};
@@ -107,10 +107,9 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
         .enable_all()
         .build()
         .map_err(system("start the control threads"))?;
-    let access_log =
-        AccessLog::open(sink(&settings)).map_err(system("open the access log"))?;
+    let access_log = AccessLog::open(sink(&settings)).map_err(system("open the access log"))?;
     let (mailboxes, mail) = Mailboxes::new(workers);
-    let (state, task, probe_now) = State::start(Start {
+    let started = State::start(Start {
         clock,
         node: settings.node_id.clone(),
         directory: &settings.state_directory,
@@ -118,28 +117,30 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
         mailboxes,
         loaded: first.result,
     })?;
+    let state = Arc::clone(&started.state);
     let config = config.to_owned();
     let reloader = Reloader::new(Arc::clone(&state), config, settings.clone(), first.files);
-    control.block_on(outbound::resolve::refresh(&state.view()));
-    control.spawn(task.run());
-    control.spawn(outbound::probe::run(Arc::clone(&state), probe_now));
-    control.spawn(outbound::resolve::run(Arc::clone(&state)));
-    control.spawn(source::watch(Arc::clone(&reloader)));
+    start_control(&control, started, &reloader);
     let stop = watch::Sender::new(Stop::Not);
     let addresses = addresses(&settings, &admin, &bound);
     let limits = settings.listeners.iter().map(|listener| listener.connections_max.get());
     let admissions = Admissions::new(limits);
-    start_admin(&control, admin.sockets, &settings, Parts {
-        state: Arc::clone(&state),
-        reloader: Arc::clone(&reloader),
-        access_log: access_log.clone(),
-        listeners: listener_names(&settings),
-        clients: clients(&admissions),
-        routing_file: settings.routing.file.clone(),
-        audit: Audit::open(settings.admin.audit_log.as_deref())
-            .map_err(system("open the audit log"))?,
-        allowed_hosts: settings.admin.allowed_hosts.clone(),
-    })?;
+    start_admin(
+        &control,
+        admin.sockets,
+        &settings,
+        Parts {
+            state: Arc::clone(&state),
+            reloader: Arc::clone(&reloader),
+            access_log: access_log.clone(),
+            listeners: listener_names(&settings),
+            clients: clients(&admissions),
+            routing_file: settings.routing.file.clone(),
+            audit: Audit::open(settings.admin.audit_log.as_deref())
+                .map_err(system("open the audit log"))?,
+            allowed_hosts: settings.admin.allowed_hosts.clone(),
+        },
+    )?;
     let workers = start_workers(Workforce {
         state: &state,
         settings: &settings,
@@ -151,6 +152,17 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
     })?;
     announce(&settings, &addresses)?;
     Ok(Gateway { state, reloader, access_log, level, control, workers, stop, addresses })
+}
+
+/// Everything that runs beside the requests.
+fn start_control(control: &Runtime, started: Started, reloader: &Arc<Reloader>) {
+    let state = started.state;
+    // Names are looked up before the first request, not by it.
+    control.block_on(outbound::resolve::refresh(&state.view()));
+    control.spawn(started.control.run());
+    control.spawn(outbound::probe::run(Arc::clone(&state), started.probe_now));
+    control.spawn(outbound::resolve::run(state));
+    control.spawn(source::watch(Arc::clone(reloader)));
 }
 
 fn clients(admissions: &Arc<Admissions>) -> Clients {
@@ -385,8 +397,12 @@ impl Desk {
         let mut accepting = Vec::new();
         for listener in self.listeners {
             let admissions = Arc::clone(&self.admissions);
-            let accept =
-                listen::accept(std::rc::Rc::clone(&worker), listener, admissions, self.stop.clone());
+            let accept = listen::accept(
+                std::rc::Rc::clone(&worker),
+                listener,
+                admissions,
+                self.stop.clone(),
+            );
             accepting.push(tokio::task::spawn_local(accept));
         }
         let mut sweep = tokio::time::interval(SWEEP);

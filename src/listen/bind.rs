@@ -26,11 +26,14 @@ pub struct BindError {
 }
 
 fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => " (another program listens there; choose another port)",
-        io::ErrorKind::PermissionDenied => " (ports below 1024 need CAP_NET_BIND_SERVICE)",
-        _ => "",
+    let kind = error.kind();
+    if kind == io::ErrorKind::AddrInUse {
+        return " (another program listens there; choose another port)";
     }
+    if kind == io::ErrorKind::PermissionDenied {
+        return " (ports below 1024 need CAP_NET_BIND_SERVICE)";
+    }
+    ""
 }
 
 /// Listens on `address`, once for each worker.

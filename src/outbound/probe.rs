@@ -11,7 +11,7 @@ use http::{Method, Request, Version};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use stamp_core::health::{Health, ProbeResult, next_probe_in};
+use stamp_core::health::{ProbeResult, next_probe_in};
 use stamp_core::table::HealthPolicy;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
@@ -118,7 +118,7 @@ impl Probes {
             let result = if good { ProbeResult::Good } else { ProbeResult::Bad };
             self.state.probed(self.cell.number, result).await;
             let asked = self.state.ask(|reply| Command::Health(self.cell.number, reply)).await;
-            let health = asked.ok().flatten().unwrap_or(Health::default());
+            let health = asked.ok().flatten().unwrap_or_default();
             let wait = next_probe_in(&self.policy, health, fastrand::u64(..));
             tokio::select! {
                 () = tokio::time::sleep_until(began + wait) => {}

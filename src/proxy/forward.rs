@@ -11,13 +11,13 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use stamp_core::balance::{self, Candidate, Draw, Tried};
 use stamp_core::breaker::FailureKind;
-use stamp_core::failover::{self, Choice, Fence, Needs};
+use stamp_core::failover::{self, Choice, Fence, Needs, Route};
+use stamp_core::id::StampIndex;
 use stamp_core::resolve::Target;
 use stamp_core::retry::{
-    self, AttemptFailure, Body, Funds, IdempotencyKey, Means, MethodClass, RequestFacts, StatusRule,
-    Verdict,
+    self, AttemptFailure, Body, Funds, IdempotencyKey, Means, MethodClass, RequestFacts,
+    StatusRule, Verdict,
 };
-use stamp_core::id::StampIndex;
 use stamp_core::standing::{EndpointStanding, StampHealth};
 use stamp_core::table::{Balance, Stamp};
 use stamp_core::time::Moment;
@@ -55,9 +55,9 @@ const EARN_EVERY: u64 = 16;
 
 /// What core needs to know to choose a stamp.
 pub(super) fn needs(target: &Target, method: MethodClass, view: &WorkerView) -> Needs {
-    let fence = target.tenant.map_or(Fence::Home, |tenant| {
-        Fence::Tenant(view.table.directory.tenant(tenant).fence)
-    });
+    let fence = target
+        .tenant
+        .map_or(Fence::Home, |tenant| Fence::Tenant(view.table.directory.tenant(tenant).fence));
     Needs { home: target.home, fence, method }
 }
 
@@ -107,10 +107,7 @@ struct Place<'v> {
 }
 
 /// Sends the request until a stamp answers or nothing may be tried any more.
-pub(super) async fn forward(
-    mut call: Call<'_>,
-    ending: &mut Ending,
-) -> Result<Served, ProxyError> {
+pub(super) async fn forward(mut call: Call<'_>, ending: &mut Ending) -> Result<Served, ProxyError> {
     let mut course = Course::default();
     call.earn_retries();
     loop {
@@ -118,15 +115,13 @@ pub(super) async fn forward(
         let mut place = call.place(&view, course.tried).ok_or(ProxyError::NoEndpoint)?;
         course.made += 1;
         let failed = match call.attempt(&view, &mut place, course.wanted, ending).await {
-            Ok(got) => match call.unwanted_status(&place, &got.response) {
-                None => return call.answer(&view, &place, got, ending),
-                Some(failed) => {
-                    if !call.goes_on(&mut course, &place, failed.failure) {
-                        return call.answer(&view, &place, got, ending);
-                    }
+            Ok(got) => {
+                let status = AttemptFailure::Status(status_rule(&place, &got.response));
+                if call.goes_on(&mut course, &place, status) {
                     continue;
                 }
-            },
+                return call.answer(&view, &place, got, ending);
+            }
             Err(Stopped::ForGood(error)) => return Err(error),
             Err(Stopped::Failed(failed)) => failed,
         };
@@ -181,11 +176,11 @@ impl Call<'_> {
     fn place<'v>(&self, view: &'v WorkerView, tried: Tried) -> Option<Place<'v>> {
         let stamp = view.table.stamp(self.choice.stamp);
         let candidates = self.candidates(view, stamp);
-        let cell_at = |place: usize| {
-            stamp.endpoints.get(place).map(|endpoint| view.endpoint(endpoint.index))
-        };
-        let on_trial = balance::on_trial(candidates.clone(), tried)
-            .and_then(|place| cell_at(place).and_then(EndpointCell::take_trial).map(|t| (place, t)));
+        let cell_at =
+            |place: usize| stamp.endpoints.get(place).map(|endpoint| view.endpoint(endpoint.index));
+        let on_trial = balance::on_trial(candidates.clone(), tried).and_then(|place| {
+            cell_at(place).and_then(EndpointCell::take_trial).map(|t| (place, t))
+        });
         let (place, trial) = match on_trial {
             Some((place, trial)) => (place, Some(trial)),
             None => {
@@ -226,16 +221,14 @@ impl Call<'_> {
         let time_left = self.time_left();
         let means = |budget| Means { attempts_left, time_left, budget };
         // The budget is asked last: a repeat that is not allowed anyway costs nothing.
-        match retry::judge(failure, request, means(Funds::Enough)) {
-            Verdict::Repeat(_) if !cell.spend_retry(self.worker().now()) => {
-                retry::judge(failure, request, means(Funds::Spent))
-            }
-            verdict => verdict,
-        }
+        let verdict = retry::judge(failure, request, means(Funds::Enough));
+        let unpaid =
+            matches!(verdict, Verdict::Repeat(_)) && !cell.spend_retry(self.worker().now());
+        if unpaid { retry::judge(failure, request, means(Funds::Spent)) } else { verdict }
     }
 
     fn earn_retries(&self) {
-        if self.worker().random() % EARN_EVERY == 0 {
+        if self.worker().random().is_multiple_of(EARN_EVERY) {
             let stamp = self.view.table.stamp(self.choice.stamp);
             let cell = self.view.stamp(self.choice.stamp);
             cell.earn_retries(EARN_EVERY, stamp.retry.budget_percent);
@@ -366,8 +359,8 @@ impl Call<'_> {
         let first_time = record.stamp.as_ref().is_none_or(|before| before.number != stamp.number);
         if first_time && self.choice.stamp != self.target.home {
             let why = match self.choice.route {
-                failover::Route::Edge { why, .. } => why.as_str(),
-                _ => "trial",
+                Route::Edge { why, .. } => why.as_str(),
+                Route::Home | Route::HomeTrial | Route::EdgeTrial { .. } => "trial",
             };
             let home = view.stamp(self.target.home).number;
             let mut counts = self.worker().counts();
@@ -492,17 +485,6 @@ impl Call<'_> {
         }
     }
 
-    /// Is this an answer that routing.toml declares worth another attempt?
-    fn unwanted_status(&self, place: &Place<'_>, response: &Response<Incoming>) -> Option<Failed> {
-        let status = response.status();
-        let declared = place.stamp.retry.statuses.contains(&status.as_u16());
-        declared.then_some(Failed {
-            failure: AttemptFailure::Status(StatusRule::Declared),
-            error: ProxyError::UpstreamProtocol,
-            kind: None,
-        })
-    }
-
     fn answer(
         &mut self,
         view: &WorkerView,
@@ -549,6 +531,14 @@ impl Call<'_> {
         tunnel::run(Tunnel { client, stamp, in_flight, load, record, wire });
         Ok(Served::Switched(Response::from_parts(parts, ())))
     }
+}
+
+/// Does routing.toml declare that this answer is worth another attempt?
+fn status_rule(place: &Place<'_>, response: &Response<Incoming>) -> StatusRule {
+    if place.stamp.retry.statuses.contains(&response.status().as_u16()) {
+        return StatusRule::Declared;
+    }
+    StatusRule::NotDeclared
 }
 
 /// RFC 9110, sections 15.6.3 to 15.6.5: what a stamp says when something behind it fails.

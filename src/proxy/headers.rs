@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use stamp_core::identify::Peer;
 use stamp_core::table::HeaderRules;
 
 use super::error::ProxyError;
@@ -49,10 +50,16 @@ enum Kind {
 
 fn kind(name: &str) -> Kind {
     match name {
-        "connection" | "keep-alive" | "proxy-connection" | "te" | "upgrade" | "http2-settings"
-        | "transfer-encoding" | "proxy-authorization" | "proxy-authenticate" | "expect" => {
-            Kind::HopByHop
-        }
+        "connection"
+        | "keep-alive"
+        | "proxy-connection"
+        | "te"
+        | "upgrade"
+        | "http2-settings"
+        | "transfer-encoding"
+        | "proxy-authorization"
+        | "proxy-authenticate"
+        | "expect" => Kind::HopByHop,
         "forwarded" | "x-real-ip" | "client-cert" | "client-cert-chain" | "x-original-url"
         | "x-rewrite-url" | "x-request-id" => Kind::Reserved,
         _ if name.starts_with("x-stamp-") => Kind::Own,
@@ -71,14 +78,14 @@ fn may_be_nominated(name: &str) -> bool {
 pub(super) fn strip_request(
     headers: &mut HeaderMap,
     rules: &HeaderRules,
-    trusted: bool,
+    peer: Peer,
 ) -> Result<Hop, ProxyError> {
     let mut hop = Hop::default();
     let mut doomed: Vec<HeaderName> = Vec::new();
     for name in headers.keys() {
         match kind(name.as_str()) {
             Kind::EndToEnd => {}
-            Kind::Reserved if trusted => {}
+            Kind::Reserved if peer == Peer::Trusted => {}
             Kind::HopByHop | Kind::Reserved | Kind::Own => doomed.push(name.clone()),
         }
     }
@@ -154,7 +161,7 @@ pub(super) fn strip_answer(headers: &mut HeaderMap) {
     if doomed.contains(&header::CONNECTION) {
         let nominated = headers.get_all(header::CONNECTION).iter().flat_map(list);
         let nominated = nominated.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
-        doomed.extend(nominated.filter(|name| may_be_nominated(name.as_str())).collect::<Vec<_>>());
+        doomed.extend(nominated.filter(|name| may_be_nominated(name.as_str())));
     }
     for name in doomed {
         headers.remove(name);
@@ -169,9 +176,20 @@ pub(super) fn filter_trailers(trailers: &mut HeaderMap) {
             kind(name.as_str()) != Kind::EndToEnd
                 || matches!(
                     name.as_str(),
-                    "host" | "content-length" | "content-encoding" | "content-type" | "trailer"
-                        | "content-range" | "authorization" | "cookie" | "set-cookie" | "via"
-                        | "cache-control" | "max-forwards" | "range" | "traceparent"
+                    "host"
+                        | "content-length"
+                        | "content-encoding"
+                        | "content-type"
+                        | "trailer"
+                        | "content-range"
+                        | "authorization"
+                        | "cookie"
+                        | "set-cookie"
+                        | "via"
+                        | "cache-control"
+                        | "max-forwards"
+                        | "range"
+                        | "traceparent"
                 )
         })
         .cloned()
@@ -200,7 +218,8 @@ impl Provenance {
             IpAddr::V6(address) => format!("\"[{address}]\""),
         };
         let host_text = host.to_str().unwrap_or_default();
-        let forwarded = HeaderValue::try_from(format!("for={node};host=\"{host_text}\";proto=http"));
+        let forwarded =
+            HeaderValue::try_from(format!("for={node};host=\"{host_text}\";proto=http"));
         let unknown = || HeaderValue::from_static("unknown");
         Self {
             address: shown.unwrap_or_else(|_| unknown()),
@@ -215,8 +234,8 @@ impl Provenance {
 }
 
 /// Sets `Forwarded` and `X-Forwarded-*`; what a trusted proxy said before stays in front.
-pub(super) fn set_provenance(headers: &mut HeaderMap, provenance: &Provenance, trusted: bool) {
-    if !trusted {
+pub(super) fn set_provenance(headers: &mut HeaderMap, provenance: &Provenance, peer: Peer) {
+    if peer == Peer::Untrusted {
         headers.insert(header::FORWARDED, provenance.forwarded.clone());
         headers.insert(X_FORWARDED_FOR, provenance.address.clone());
         headers.insert(X_FORWARDED_HOST, provenance.host.clone());
@@ -257,7 +276,9 @@ pub(super) fn client_address(
     }
     let mut nearest = peer;
     let fields: Vec<&HeaderValue> = headers.get_all(X_FORWARDED_FOR).iter().collect();
-    for item in fields.into_iter().rev().flat_map(|field| list(field).collect::<Vec<_>>().into_iter().rev()) {
+    for item in
+        fields.into_iter().rev().flat_map(|field| list(field).collect::<Vec<_>>().into_iter().rev())
+    {
         let Ok(address) = item.parse() else { break };
         nearest = address;
         if !is_trusted(address) {

@@ -17,7 +17,7 @@ pub(super) fn target(
     worker: &Worker,
     view: &WorkerView,
     request: &Request<Incoming>,
-    trusted: bool,
+    peer: Peer,
 ) -> Result<Target, ProxyError> {
     let verified = token(worker, view, request)?;
     let head = Head {
@@ -25,7 +25,6 @@ pub(super) fn target(
         authority: request.uri().authority().map(http::uri::Authority::as_str),
         headers: request.headers(),
     };
-    let peer = if trusted { Peer::Trusted } else { Peer::Untrusted };
     let clues = identify::clues(&head, &view.table, peer, verified.as_deref())
         .inspect_err(|error| count(worker, error.from().as_str(), error.code()))?;
     let target = resolve(&view.table, &clues).inspect_err(|error| {

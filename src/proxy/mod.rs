@@ -25,6 +25,7 @@ use std::task::Poll;
 use http::header::{self, HeaderValue};
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
+use stamp_core::identify::Peer;
 use stamp_core::retry::MethodClass;
 
 pub use answer::{Answer, Cut};
@@ -93,8 +94,7 @@ impl Client {
 
     fn refuse(&self, error: &ProxyError, mut ending: Ending) -> Response<Answer> {
         let request_id = ending.record.as_ref().and_then(|record| record.request_id.clone());
-        let speaker =
-            Speaker { node: self.worker.state().node(), request_id: request_id.as_ref() };
+        let speaker = Speaker { node: self.worker.state().node(), request_id: request_id.as_ref() };
         let response = respond::response(error, speaker);
         ending.status(response.status().as_u16());
         if let Some(record) = &mut ending.record {
@@ -126,11 +126,10 @@ async fn handle(
     let view = worker.view();
     let live = &view.live;
     record.take_request(&request, view.generation);
-    let trusted = live.trusts(client.address);
+    let peer = if live.trusts(client.address) { Peer::Trusted } else { Peer::Untrusted };
 
-    let _admitted =
-        worker.enter(live.limits.in_flight_max.get()).ok_or(ProxyError::Overloaded)?;
-    let target = identify::target(worker, &view, &request, trusted)?;
+    let _admitted = worker.enter(live.limits.in_flight_max.get()).ok_or(ProxyError::Overloaded)?;
+    let target = identify::target(worker, &view, &request, peer)?;
     record.take_target(&view, &target);
     let method = MethodClass::of(request.method());
     let choice = forward::choose(&view, &target, method)?;
@@ -141,7 +140,7 @@ async fn handle(
     }
     let switch = request.headers().contains_key(header::UPGRADE);
     let switch = switch.then(|| hyper::upgrade::on(&mut request));
-    let (mut head, body) = prepare(client, &view, request, trusted, record)?;
+    let (mut head, body) = prepare(client, &view, request, peer, record)?;
     let replay_bytes = view.table.stamp(choice.stamp).retry.replay_bytes;
     let body = body_source(&view, &mut head.headers, body, replay_bytes, worker.clock());
     if let Some(tenant) = &record.tenant
@@ -169,7 +168,7 @@ fn prepare(
     client: &Client,
     view: &WorkerView,
     request: Request<Incoming>,
-    trusted: bool,
+    peer: Peer,
     record: &mut Record,
 ) -> Result<(Head, Incoming), ProxyError> {
     let worker = &client.worker;
@@ -183,14 +182,13 @@ fn prepare(
     {
         headers.insert(header::HOST, host);
     }
-    let address =
-        headers::client_address(&headers, client.address, |ip| view.live.trusts(ip));
+    let address = headers::client_address(&headers, client.address, |ip| view.live.trusts(ip));
     record.client = address;
-    let hop = headers::strip_request(&mut headers, &view.table.identity.header, trusted)?;
+    let hop = headers::strip_request(&mut headers, &view.table.identity.header, peer)?;
     if let Some(host) = headers.get(header::HOST).cloned() {
         // The chain names the peer that spoke to us; the log names the client behind it.
         let provenance = client.provenance(client.address, &host);
-        headers::set_provenance(&mut headers, &provenance, trusted);
+        headers::set_provenance(&mut headers, &provenance, peer);
     }
     headers::append_to_list(&mut headers, header::VIA, worker.via(parts.version));
     let wall_ms = u64::try_from(worker.clock().wall().as_millis()).unwrap_or(u64::MAX);

@@ -8,7 +8,7 @@ use http::{HeaderValue, Method};
 use stamp_core::resolve::Target;
 use stamp_core::time::Moment;
 
-use super::worker::Worker;
+use super::worker::{Worker, Worth};
 use crate::state::{StampCell, View};
 use crate::telemetry::access_log::Entry;
 use crate::telemetry::worker::{RequestLabels, method_label};
@@ -111,7 +111,9 @@ impl Record {
             (Some(home), Some(stamp)) => home.number != stamp.number,
             _ => false,
         };
-        let Some(log) = self.worker.access_log(self.status, failover) else { return };
+        let fine = (200..400).contains(&self.status) && !failover;
+        let worth = if fine { Worth::Sampled } else { Worth::Always };
+        let Some(log) = self.worker.access_log(worth) else { return };
         log.write(&Entry {
             wall: self.worker.clock().wall(),
             method: self.method.as_str(),

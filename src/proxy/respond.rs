@@ -51,6 +51,7 @@ const fn upstream(
 }
 
 /// The one table of errors and answers.
+#[expect(clippy::too_many_lines, reason = "one table, one line a row")]
 pub(crate) fn told_of(error: &ProxyError) -> Told {
     match error {
         ProxyError::Malformed(error) => told_of_framing(*error),
@@ -67,7 +68,7 @@ pub(crate) fn told_of(error: &ProxyError) -> Told {
                 matches!(error, ResolveError::Disagree { involved: Involved::Verified, .. });
             Told { status: if forbidden { StatusCode::FORBIDDEN } else { told.status }, ..told }
         }
-        ProxyError::Refused(refusal) => told_of_refusal(refusal),
+        ProxyError::Refused(refusal) => told_of_refusal(*refusal),
         ProxyError::Overloaded => {
             unavailable("overloaded", "Too many requests are in flight.", "proxy_internal_response")
         }
@@ -110,11 +111,9 @@ pub(crate) fn told_of(error: &ProxyError) -> Told {
             "request_timeout",
             "The request did not come in time.",
         ),
-        ProxyError::BodyTooLarge => told(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            "The request body is too large.",
-        ),
+        ProxyError::BodyTooLarge => {
+            told(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The request body is too large.")
+        }
         ProxyError::BodyBroken => told(
             StatusCode::BAD_REQUEST,
             "malformed_request",
@@ -162,15 +161,13 @@ fn told_of_identity(code: &'static str) -> Told {
         "unknown_tenant" => (StatusCode::NOT_FOUND, "The tenant is not known."),
         "unknown_stamp" => (StatusCode::NOT_FOUND, "The stamp is not known."),
         "tenant_offboarded" => (StatusCode::GONE, "The tenant was offboarded."),
-        "misdirected_request" => {
-            (StatusCode::MISDIRECTED_REQUEST, "This host is not served here.")
-        }
+        "misdirected_request" => (StatusCode::MISDIRECTED_REQUEST, "This host is not served here."),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "The gateway failed on this request."),
     };
     told(status, code, detail)
 }
 
-fn told_of_refusal(refusal: &Refusal) -> Told {
+const fn told_of_refusal(refusal: Refusal) -> Told {
     match refusal {
         Refusal::StampUnavailable { .. } => unavailable(
             "stamp_unavailable",

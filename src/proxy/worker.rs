@@ -37,6 +37,15 @@ pub struct Worker {
     via: [HeaderValue; 2],
 }
 
+/// Is a line of the access log kept whatever the sample says?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worth {
+    /// Yes: an error, or a failover.
+    Always,
+    /// One in so many.
+    Sampled,
+}
+
 /// A View, and what this worker made of it.
 #[derive(Debug)]
 pub struct WorkerView {
@@ -190,14 +199,13 @@ impl Worker {
     }
 
     /// Where this request is to be logged, if it is.
-    pub fn access_log(&self, status: u16, failover: bool) -> Option<&AccessLog> {
+    pub fn access_log(&self, worth: Worth) -> Option<&AccessLog> {
         let rules = &self.view.borrow().view.live.access_log;
         if !rules.enabled {
             return None;
         }
-        let always = failover || !(200..400).contains(&status);
         let drawn = rules.sample >= 1.0 || self.dice().f64() < rules.sample;
-        (always || drawn).then_some(&self.access_log)
+        (worth == Worth::Always || drawn).then_some(&self.access_log)
     }
 
     /// Tells the fleet what an attempt taught.
@@ -250,7 +258,9 @@ impl Worker {
     fn counts_now(&self) -> WorkerCounts {
         let mut counts = self.counts.borrow().clone();
         for (number, pool) in self.pools.borrow().iter() {
-            counts.idle_connections.insert(*number, u32::try_from(pool.resting()).unwrap_or(u32::MAX));
+            counts
+                .idle_connections
+                .insert(*number, u32::try_from(pool.resting()).unwrap_or(u32::MAX));
         }
         counts
     }

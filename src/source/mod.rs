@@ -179,8 +179,7 @@ impl Reloader {
             let loaded = load::load(&settings, Inputs::Disk, Some(&former))?;
             Ok((settings, loaded))
         });
-        let (settings, loaded) =
-            loading.await.unwrap_or_else(|panic| Err(self.failure(&panic)))?;
+        let (settings, loaded) = loading.await.unwrap_or_else(|panic| Err(self.failure(&panic)))?;
         let stale = self.state.reload_status().stale;
         if loaded.files == running.files && settings.live == running.settings.live && !stale {
             return Ok(ReloadOutcome::Unchanged);

@@ -43,7 +43,8 @@ pub async fn run(reloader: Arc<Reloader>) {
 
 /// An editor writes in several steps.
 async fn wait_until_quiet(noticed: &mut mpsc::Receiver<()>, settings: &Settings) {
-    while let Ok(Some(())) = tokio::time::timeout(settings.routing.debounce, noticed.recv()).await {}
+    while let Ok(Some(())) = tokio::time::timeout(settings.routing.debounce, noticed.recv()).await {
+    }
 }
 
 /// A watcher that says only that something happened; `None` where the system has none to give.
@@ -96,7 +97,7 @@ fn directories(files: &[PathBuf]) -> BTreeSet<PathBuf> {
 
 fn parent(path: &Path) -> PathBuf {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    parent.unwrap_or(Path::new(".")).to_owned()
+    parent.map_or_else(|| PathBuf::from("."), Path::to_owned)
 }
 
 /// What changes when a file does: device, inode, length, and the times of content and inode.

@@ -51,7 +51,7 @@ impl StampCell {
         self.requests.load(Ordering::SeqCst)
     }
 
-    /// Tunnels (WebSockets and other upgrades) in flight.
+    /// Tunnels (`WebSockets` and other upgrades) in flight.
     #[must_use]
     pub fn tunnels(&self) -> u32 {
         self.tunnels.load(Ordering::SeqCst)
@@ -79,9 +79,14 @@ impl StampCell {
         self.closing.subscribe()
     }
 
-    /// Tells what is long-lived at this stamp to end, or that it may stay again.
-    pub fn set_closing(&self, closing: bool) {
-        self.closing.send_if_modified(|was| std::mem::replace(was, closing) != closing);
+    /// Tells what is long-lived at this stamp to end.
+    pub fn close(&self) {
+        self.closing.send_if_modified(|closing| !std::mem::replace(closing, true));
+    }
+
+    /// What is long-lived at this stamp may stay again.
+    pub fn keep_open(&self) {
+        self.closing.send_if_modified(|closing| std::mem::replace(closing, false));
     }
 
     /// Pays for one repeat, if the budget has it.
@@ -223,7 +228,8 @@ impl EndpointCell {
     /// Takes the one trial of a half-open breaker. The `Trial` gives it back when dropped.
     #[must_use]
     pub fn take_trial(self: &Arc<Self>) -> Option<Trial> {
-        let taken = self.trial_free.compare_exchange(true, false, Ordering::AcqRel, Ordering::Relaxed);
+        let taken =
+            self.trial_free.compare_exchange(true, false, Ordering::AcqRel, Ordering::Relaxed);
         taken.ok().map(|_| Trial { cell: Arc::clone(self), settled: false })
     }
 }

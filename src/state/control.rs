@@ -42,9 +42,16 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) enum Event {
     Attempt(AttemptReport),
-    Probe { endpoint: u32, result: ProbeResult },
+    Probe {
+        endpoint: u32,
+        result: ProbeResult,
+    },
     Command(Command),
-    Journalled { entry: JournalEntry, written: io::Result<Journal>, done: OrderReply },
+    Journalled {
+        entry: JournalEntry,
+        written: io::Result<Journal>,
+        done: OrderReply,
+    },
     /// Every worker decides by the View that was in force when this was asked, or a later one.
     Acknowledged,
 }
@@ -117,6 +124,17 @@ pub struct Start<'a> {
     pub loaded: ReloadResult,
 }
 
+/// The state of a process, and what is to be run on its control runtime.
+#[derive(Debug)]
+pub struct Started {
+    /// What all parts share.
+    pub state: Arc<State>,
+    /// The task that owns the fleet.
+    pub control: Control,
+    /// The numbers of endpoints that are to be probed at once.
+    pub probe_now: mpsc::UnboundedReceiver<u32>,
+}
+
 /// The control task, not running yet.
 #[derive(Debug)]
 pub struct Control {
@@ -148,11 +166,7 @@ enum Wish {
 
 impl State {
     /// Makes the state of the first table, and the control task that will own it.
-    ///
-    /// The receiver yields the numbers of endpoints that are to be probed at once.
-    pub fn start(
-        start: Start<'_>,
-    ) -> Result<(Arc<Self>, Control, mpsc::UnboundedReceiver<u32>), OpenError> {
+    pub fn start(start: Start<'_>) -> Result<Started, OpenError> {
         let (journal, records) = Journal::open(start.directory)?;
         let names = Arc::new(Names::default());
         let mut registry = Registry::new(start.mailboxes.workers(), Arc::clone(&names));
@@ -193,7 +207,7 @@ impl State {
             dice: fastrand::Rng::new(),
         };
         control.index_endpoints();
-        Ok((state, control, asked))
+        Ok(Started { state, control, probe_now: asked })
     }
 
     /// Asks the control task.
@@ -246,7 +260,9 @@ impl Control {
                 }
             }
             Event::Command(command) => self.take_command(command),
-            Event::Journalled { entry, written, done } => self.take_journalled(entry, written, done),
+            Event::Journalled { entry, written, done } => {
+                self.take_journalled(entry, written, done);
+            }
             Event::Acknowledged => self.unacknowledged -= 1,
         }
     }
@@ -340,7 +356,8 @@ impl Control {
         let indices = (0..).map(EndpointIndex);
         let known = std::mem::take(&mut self.endpoints);
         for (cell, index) in view.endpoint_cells().iter().zip(indices) {
-            let successes = known.get(&cell.number).map_or(cell.successes(), |told| told.successes);
+            let successes =
+                known.get(&cell.number).map_or_else(|| cell.successes(), |told| told.successes);
             self.endpoints.insert(cell.number, Told { index, successes });
         }
     }
@@ -386,11 +403,11 @@ impl Control {
             }
             Ok(journal) => self.journal = Some(journal),
         }
-        let closing = entry.record.state.takes_requests();
+        let serves_again = entry.record.state.takes_requests();
         let stamp = entry.stamp.clone();
         self.fleet.commit(entry, self.state.clock.now());
-        if closing {
-            self.set_closing(&stamp, false);
+        if serves_again {
+            self.keep_open(&stamp);
         }
         self.publish_if_changed();
         self.await_workers(move || drop(done.send(Ok(Ordered::Done))));
@@ -413,10 +430,11 @@ impl Control {
         });
     }
 
-    fn set_closing(&self, stamp: &StampId<'_>, closing: bool) {
+    /// What is long-lived at this stamp may stay again.
+    fn keep_open(&self, stamp: &StampId<'_>) {
         let view = self.state.view();
         if let Some(index) = view.table.find_stamp(stamp) {
-            view.stamp(index).set_closing(closing);
+            view.stamp(index).keep_open();
         }
     }
 
@@ -457,7 +475,7 @@ impl Control {
             let over = record.and_then(|record| record.deadline).is_some_and(|at| at <= wall);
             if over {
                 // What is long-lived ends now; requests have their own time limits.
-                cell.set_closing(true);
+                cell.close();
             }
         }
     }

@@ -10,11 +10,14 @@ use stamp_core::time::Moment;
 
 use super::cells::{CellLimits, EndpointCell, StampCell};
 
+/// Stamp and address.
+type EndpointLabels = (Box<str>, Box<str>);
+
 /// The labels of cells by number. Numbers are never used again, so a label never changes.
 #[derive(Debug, Default)]
 pub struct Names {
     stamps: Mutex<HashMap<u32, Box<str>>>,
-    endpoints: Mutex<HashMap<u32, (Box<str>, Box<str>)>>,
+    endpoints: Mutex<HashMap<u32, EndpointLabels>>,
 }
 
 impl Names {
@@ -26,7 +29,7 @@ impl Names {
 
     /// Stamp and address of the endpoint of this number.
     #[must_use]
-    pub fn endpoint(&self, number: u32) -> Option<(Box<str>, Box<str>)> {
+    pub fn endpoint(&self, number: u32) -> Option<EndpointLabels> {
         self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
     }
 

@@ -2,6 +2,7 @@
 //! parsers could read in two ways is refused here, before any parser of a library sees it.
 //! The shell's `listen::wire` feeds this and hands on only what passed.
 
+use http::Version;
 use memchr::{memchr, memmem};
 
 /// Chunk extensions of one body, in bytes, that are read over: they are never forwarded.
@@ -83,7 +84,7 @@ pub fn read_head(head: &[u8], limits: HeadLimits) -> Result<BodyFraming, Framing
     if head.len() > limits.head_bytes_max {
         return Err(FramingError::HeadTooLarge);
     }
-    let old = first.ends_with(b"HTTP/1.0");
+    let version = if first.ends_with(b"HTTP/1.0") { Version::HTTP_10 } else { Version::HTTP_11 };
     let mut seen = Seen::default();
     let mut fields: usize = 0;
     loop {
@@ -101,30 +102,28 @@ pub fn read_head(head: &[u8], limits: HeadLimits) -> Result<BodyFraming, Framing
     if !lines.rest.is_empty() {
         return Err(Malformed("the head goes on behind its empty line"));
     }
-    seen.framing(old)
+    seen.framing(version)
 }
 
 /// The framing fields of one head.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each says that a field was seen")]
 struct Seen {
     length: Option<u64>,
     chunked: bool,
-    hosts: u8,
+    host: bool,
 }
 
 impl Seen {
     fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), FramingError> {
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => {
-                self.hosts = self.hosts.saturating_add(1);
-                if self.hosts > 1 {
-                    return Err(Malformed("more than one Host field"));
-                }
+            4 if name.eq_ignore_ascii_case(b"host") && std::mem::replace(&mut self.host, true) => {
+                return Err(Malformed("more than one Host field"));
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                if self.length.replace(read_length(value)?).is_some() {
-                    return Err(Malformed("more than one Content-Length field"));
-                }
+                let length = read_length(value)?;
+                let before = self.length.replace(length);
+                return before.map_or(Ok(()), |_| Err(Malformed("more than one Content-Length")));
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 if std::mem::replace(&mut self.chunked, true) {
@@ -139,11 +138,13 @@ impl Seen {
         Ok(())
     }
 
-    fn framing(&self, old: bool) -> Result<BodyFraming, FramingError> {
+    fn framing(&self, version: Version) -> Result<BodyFraming, FramingError> {
         match (self.length, self.chunked) {
             // RFC 9112, section 6.1: such a message ought to be handled as an error.
             (Some(_), true) => Err(Malformed("both Content-Length and Transfer-Encoding")),
-            (None, true) if old => Err(Malformed("Transfer-Encoding in HTTP/1.0")),
+            (None, true) if version == Version::HTTP_10 => {
+                Err(Malformed("Transfer-Encoding in HTTP/1.0"))
+            }
             (None, true) => Ok(BodyFraming::Chunked),
             (length, false) => Ok(BodyFraming::Length(length.unwrap_or(0))),
         }
@@ -244,8 +245,20 @@ const TOKEN: [bool; 256] = {
     while byte < 128 {
         let punctuation = matches!(
             byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_'
-                | b'`' | b'|' | b'~'
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
         );
         #[expect(clippy::indexing_slicing, reason = "a u8 is always below 256")]
         {
