@@ -35,6 +35,17 @@ pub(super) struct Hop {
     pub(super) takes_trailers: bool,
 }
 
+/// RFC 9110, section 7.6.2: counts an OPTIONS request's `Max-Forwards` down. `None` = it may go no
+/// further.
+pub(super) fn count_forwards(headers: &mut HeaderMap) -> Option<()> {
+    let Some(given) = single(headers, &header::MAX_FORWARDS) else { return Some(()) };
+    let left: Option<u32> = given.to_str().ok().and_then(|digits| digits.parse().ok());
+    if let Some(left) = left {
+        headers.insert(header::MAX_FORWARDS, HeaderValue::from(left.checked_sub(1)?));
+    }
+    Some(())
+}
+
 /// What a header name means for hygiene.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -71,7 +82,12 @@ fn kind(name: &str) -> Kind {
 /// May `Connection` name this header, and so delete it?
 fn may_be_nominated(name: &str) -> bool {
     kind(name) == Kind::EndToEnd
-        && !matches!(name, "host" | "content-length" | "via" | "traceparent" | "tracestate")
+        && !matches!(
+            name,
+            // Framing and routing, ours, or what would turn an authenticated request into another.
+            "host" | "content-length" | "via" | "traceparent" | "tracestate" | "authorization"
+                | "cookie" | "max-forwards"
+        )
 }
 
 /// Removes what must not pass from a client to a stamp.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use http::header::{self, HeaderValue};
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use stamp_core::identify::Peer;
 use stamp_core::retry::MethodClass;
@@ -56,6 +56,8 @@ pub(crate) struct Client {
 enum Served {
     /// A stamp answers.
     Answered(Response<Box<FromStamp>>),
+    /// The gateway answers in the place of the stamp.
+    Own(Response<()>),
     /// The connection is the tunnel's from here on, and so is the record.
     Switched(Response<()>),
 }
@@ -84,6 +86,10 @@ impl Client {
             Ok(Served::Answered(response)) => {
                 ending.status(response.status().as_u16());
                 response.map(|from| Answer::from_stamp(from, ending))
+            }
+            Ok(Served::Own(response)) => {
+                ending.status(response.status().as_u16());
+                response.map(|()| Answer::local(bytes::Bytes::new(), ending))
             }
             Ok(Served::Switched(response)) => {
                 response.map(|()| Answer::local(bytes::Bytes::new(), ending))
@@ -138,6 +144,11 @@ async fn handle(
     if bytes_max.is_some_and(|max| request.body().size_hint().lower() > max.get()) {
         return Err(ProxyError::BodyTooLarge);
     }
+    if request.method() == Method::OPTIONS
+        && headers::count_forwards(request.headers_mut()).is_none()
+    {
+        return Ok(Served::Own(own_options()));
+    }
     let switch = request.headers().contains_key(header::UPGRADE);
     let switch = switch.then(|| hyper::upgrade::on(&mut request));
     let (mut head, body) = prepare(client, &view, request, peer, record)?;
@@ -154,10 +165,17 @@ async fn handle(
     forward::forward(call, ending).await
 }
 
+/// The answer to an OPTIONS request that may go no further.
+fn own_options() -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
 /// A request without what must not pass, with what the gateway says of it, but for the stamp.
 #[derive(Debug)]
 pub(super) struct Head {
-    pub(super) method: http::Method,
+    pub(super) method: Method,
     pub(super) uri: http::Uri,
     pub(super) headers: http::HeaderMap,
     /// The protocol that the client wants to switch to.

@@ -5,6 +5,10 @@
 use http::Version;
 use memchr::{memchr, memmem};
 
+/// The longest method of the registry, VERSION-CONTROL and UPDATEREDIRECTREF, has 17 bytes.
+const METHOD_BYTES_MAX: usize = 32;
+/// Far beyond any name in use.
+const FIELD_NAME_BYTES_MAX: usize = 256;
 /// Chunk extensions of one body, in bytes, that are read over: they are never forwarded.
 const CHUNK_EXTENSION_BYTES_MAX: u32 = 8 * 1024;
 /// Digits of a chunk size: 2^60 bytes, beyond any body.
@@ -171,6 +175,9 @@ fn read_request_line(line: &[u8], limits: HeadLimits) -> Result<(), FramingError
     if method.is_empty() || !method.iter().copied().all(is_token) {
         return Err(Malformed("the method is no token"));
     }
+    if method.len() > METHOD_BYTES_MAX {
+        return Err(Malformed("the method is too long"));
+    }
     let rest = rest.get(1..).unwrap_or_default();
     let space = memchr(b' ', rest).ok_or(Malformed("the request line has no version"))?;
     let (target, version) = rest.split_at(space);
@@ -188,8 +195,9 @@ fn read_target(method: &[u8], target: &[u8]) -> Result<(), FramingError> {
     if !target.iter().all(|&byte| matches!(byte, 0x21..=0x7e) && byte != b'#') {
         return Err(Malformed("the target holds a byte that no URI may hold"));
     }
-    if method == b"CONNECT" {
-        return Err(Malformed("CONNECT is not served"));
+    // CONNECT would open a tunnel past the stamps; TRACE would show a script what a browser sent.
+    if method == b"CONNECT" || method == b"TRACE" {
+        return Err(Malformed("CONNECT and TRACE are not served"));
     }
     let origin = target.first() == Some(&b'/');
     let absolute = has_http_scheme(target);
@@ -216,6 +224,9 @@ fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), FramingError> {
     let (name, value) = line.split_at(colon);
     if name.is_empty() || !name.iter().copied().all(is_token) {
         return Err(Malformed("a field name is no token"));
+    }
+    if name.len() > FIELD_NAME_BYTES_MAX {
+        return Err(FramingError::HeadTooLarge);
     }
     // Origins that map `-` and `_` to one variable cannot tell X_Stamp_Id from X-Stamp-Id.
     if memchr(b'_', name).is_some() {
@@ -455,6 +466,8 @@ mod tests {
             "GET * HTTP/1.1\r\n\r\n",
             "GET x:80 HTTP/1.1\r\n\r\n",
             "CONNECT x:80 HTTP/1.1\r\n\r\n",
+            "TRACE / HTTP/1.1\r\n\r\n",
+            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA / HTTP/1.1\r\n\r\n",
         ] {
             assert!(malformed(bad.as_bytes()), "{bad:?}");
         }
