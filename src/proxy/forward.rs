@@ -354,9 +354,9 @@ impl Call<'_> {
     fn note(&self, view: &WorkerView, place: &Place<'_>, ending: &mut Ending) {
         let Some(record) = &mut ending.record else { return };
         record.attempts += 1;
-        record.endpoint = Some(place.cell.authority.clone());
+        record.endpoint = Some(Rc::clone(&place.pool));
         let stamp = view.stamp(self.choice.stamp);
-        let first_time = record.stamp.as_ref().is_none_or(|before| before.number != stamp.number);
+        let first_time = record.stamp != Some(self.choice.stamp);
         if first_time && self.choice.stamp != self.target.home {
             let why = match self.choice.route {
                 Route::Edge { why, .. } => why.as_str(),
@@ -367,7 +367,7 @@ impl Call<'_> {
             let failovers = &mut counts.stamp(Some(home)).failovers;
             *failovers.entry((stamp.number, why)).or_default() += 1;
         }
-        record.stamp = Some(Arc::clone(stamp));
+        record.stamp = Some(self.choice.stamp);
         record.upstream_ended();
         record.upstream_began = Some(self.worker().now());
     }
@@ -472,15 +472,12 @@ impl Call<'_> {
     /// Waits for the answer's head; while the client still sends, the stamp is not late.
     async fn in_time<F: Future>(&self, timeout: Duration, sent: F) -> Option<F::Output> {
         let mut sent = std::pin::pin!(sent);
+        let worker = self.worker();
         loop {
-            match tokio::time::timeout(timeout, &mut sent).await {
-                Ok(output) => return Some(output),
-                Err(_elapsed) => {
-                    let sending = self.body.as_ref().is_some_and(|source| !source.is_ended());
-                    if !sending {
-                        return None;
-                    }
-                }
+            let in_time = worker.by(worker.now().after(timeout), &mut sent).await;
+            let sending = self.body.as_ref().is_some_and(|source| !source.is_ended());
+            if in_time.is_some() || !sending {
+                return in_time;
             }
         }
     }

@@ -85,8 +85,14 @@ fn may_be_nominated(name: &str) -> bool {
         && !matches!(
             name,
             // Framing and routing, ours, or what would turn an authenticated request into another.
-            "host" | "content-length" | "via" | "traceparent" | "tracestate" | "authorization"
-                | "cookie" | "max-forwards"
+            "host"
+                | "content-length"
+                | "via"
+                | "traceparent"
+                | "tracestate"
+                | "authorization"
+                | "cookie"
+                | "max-forwards"
         )
 }
 
@@ -99,11 +105,17 @@ pub(super) fn strip_request(
     let mut hop = Hop::default();
     let mut doomed: Vec<HeaderName> = Vec::new();
     for name in headers.keys() {
+        let identity = *name == rules.stamp_name || Some(name) == rules.tenant_name.as_ref();
         match kind(name.as_str()) {
-            Kind::EndToEnd => {}
+            Kind::EndToEnd if !identity => {}
             Kind::Reserved if peer == Peer::Trusted => {}
-            Kind::HopByHop | Kind::Reserved | Kind::Own => doomed.push(name.clone()),
+            Kind::EndToEnd | Kind::HopByHop | Kind::Reserved | Kind::Own => {
+                doomed.push(name.clone())
+            }
         }
+    }
+    if doomed.is_empty() {
+        return Ok(hop);
     }
     if doomed.contains(&header::CONNECTION) {
         read_connection(headers, &mut hop, &mut doomed);
@@ -114,8 +126,6 @@ pub(super) fn strip_request(
     if let Some(te) = headers.get(header::TE) {
         hop.takes_trailers = list(te).any(|coding| coding.eq_ignore_ascii_case("trailers"));
     }
-    doomed.push(rules.stamp_name.clone());
-    doomed.extend(rules.tenant_name.clone());
     for name in doomed {
         headers.remove(name);
     }

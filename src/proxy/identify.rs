@@ -40,7 +40,7 @@ pub(super) fn target(
 }
 
 fn count(worker: &Worker, source: &'static str, result: &'static str) {
-    *worker.counts().resolutions.entry((source, result)).or_default() += 1;
+    worker.counts().resolved(source, result);
 }
 
 /// The verified claims of the bearer token, if there is a token that is ours to judge.

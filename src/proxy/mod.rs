@@ -131,12 +131,12 @@ async fn handle(
     let Some(record) = &mut ending.record else { return Err(ProxyError::Internal) };
     let view = worker.view();
     let live = &view.live;
-    record.take_request(&request, view.generation);
+    record.take_request(&request, &view);
     let peer = if live.trusts(client.address) { Peer::Trusted } else { Peer::Untrusted };
 
     let _admitted = worker.enter(live.limits.in_flight_max.get()).ok_or(ProxyError::Overloaded)?;
     let target = identify::target(worker, &view, &request, peer)?;
-    record.take_target(&view, &target);
+    record.take_target(&target);
     let method = MethodClass::of(request.method());
     let choice = forward::choose(&view, &target, method)?;
 
@@ -154,7 +154,7 @@ async fn handle(
     let (mut head, body) = prepare(client, &view, request, peer, record)?;
     let replay_bytes = view.table.stamp(choice.stamp).retry.replay_bytes;
     let body = body_source(&view, &mut head.headers, body, replay_bytes, worker.clock());
-    if let Some(tenant) = &record.tenant
+    if let Some(tenant) = record.tenant()
         && let Ok(tenant) = HeaderValue::from_str(tenant)
     {
         head.headers.insert(headers::X_STAMP_TENANT, tenant);
@@ -164,6 +164,9 @@ async fn handle(
     let call = Call { client, target, method, head, body, switch, choice, view, deadline };
     forward::forward(call, ending).await
 }
+
+/// The fields that the gateway adds at most: room for them is made once.
+const FIELDS_ADDED: usize = 12;
 
 /// The answer to an OPTIONS request that may go no further.
 fn own_options() -> Response<()> {
@@ -202,6 +205,7 @@ fn prepare(
     }
     let address = headers::client_address(&headers, client.address, |ip| view.live.trusts(ip));
     record.client = address;
+    headers.reserve(FIELDS_ADDED);
     let hop = headers::strip_request(&mut headers, &view.table.identity.header, peer)?;
     if let Some(host) = headers.get(header::HOST).cloned() {
         // The chain names the peer that spoke to us; the log names the client behind it.

@@ -4,12 +4,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, Uri};
+use stamp_core::id::{StampIndex, TenantIndex};
 use stamp_core::resolve::Target;
 use stamp_core::time::Moment;
 
-use super::worker::{Worker, Worth};
-use crate::state::{StampCell, View};
+use super::worker::{Worker, WorkerView, Worth};
+use crate::outbound::pool::Pool;
+use crate::state::StampCell;
 use crate::telemetry::access_log::Entry;
 use crate::telemetry::worker::{RequestLabels, method_label};
 
@@ -20,18 +22,19 @@ pub(crate) struct Record {
     pub(super) began: Moment,
     pub(super) listener: u16,
     pub(super) method: Method,
-    pub(super) path: Box<str>,
+    pub(super) uri: Uri,
     pub(super) host: Option<HeaderValue>,
     pub(super) client: std::net::IpAddr,
     pub(super) request_id: Option<HeaderValue>,
-    pub(super) tenant: Option<Box<str>>,
+    /// What the request was resolved by; the places below are of its table.
+    pub(super) view: Option<Rc<WorkerView>>,
+    pub(super) tenant: Option<TenantIndex>,
     pub(super) source: Option<&'static str>,
-    pub(super) generation: u64,
     /// The stamp that the request belongs to.
-    pub(super) home: Option<Arc<StampCell>>,
+    pub(super) home: Option<StampIndex>,
     /// The stamp that it was sent to last.
-    pub(super) stamp: Option<Arc<StampCell>>,
-    pub(super) endpoint: Option<Box<str>>,
+    pub(super) stamp: Option<StampIndex>,
+    pub(super) endpoint: Option<Rc<Pool>>,
     pub(super) attempts: u32,
     /// From the first byte to a stamp to the last byte from it.
     pub(super) upstream: Duration,
@@ -53,13 +56,13 @@ impl Record {
             began: worker.clock().now(),
             listener,
             method: Method::GET,
-            path: Box::default(),
+            uri: Uri::default(),
             host: None,
             client,
             request_id: None,
+            view: None,
             tenant: None,
             source: None,
-            generation: 0,
             home: None,
             stamp: None,
             endpoint: None,
@@ -73,17 +76,22 @@ impl Record {
         })
     }
 
-    pub(super) fn take_request<B>(&mut self, request: &http::Request<B>, generation: u64) {
+    pub(super) fn take_request<B>(&mut self, request: &http::Request<B>, view: &Rc<WorkerView>) {
         self.method = request.method().clone();
-        self.path = request.uri().path().into();
+        self.uri = request.uri().clone();
         self.host = request.headers().get(http::header::HOST).cloned();
-        self.generation = generation;
+        self.view = Some(Rc::clone(view));
     }
 
-    pub(super) fn take_target(&mut self, view: &View, target: &Target) {
+    pub(super) fn take_target(&mut self, target: &Target) {
         self.source = Some(target.source.as_str());
-        self.home = Some(Arc::clone(view.stamp(target.home)));
-        self.tenant = target.tenant.map(|tenant| view.table.directory.name(tenant).into());
+        self.home = Some(target.home);
+        self.tenant = target.tenant;
+    }
+
+    /// The tenant's name, if one is known.
+    pub(super) fn tenant(&self) -> Option<&str> {
+        Some(self.view.as_ref()?.table.directory.name(self.tenant?))
     }
 
     /// The stamp's part of the time is over.
@@ -96,8 +104,7 @@ impl Record {
     fn count(&self, took: Duration) {
         let mut counts = self.worker.counts();
         counts.overhead.observe(took.saturating_sub(self.upstream));
-        let stamp = self.stamp.as_ref().or(self.home.as_ref());
-        let counts = counts.stamp(stamp.map(|cell| cell.number));
+        let counts = counts.stamp(self.cell(self.stamp.or(self.home)).map(|cell| cell.number));
         let method = method_label(&self.method);
         counts.answered(RequestLabels { listener: self.listener, method, code: self.status });
         counts.duration.observe(took);
@@ -106,30 +113,31 @@ impl Record {
         }
     }
 
+    fn cell(&self, stamp: Option<StampIndex>) -> Option<&Arc<StampCell>> {
+        Some(self.view.as_ref()?.stamp(stamp?))
+    }
+
     fn log(&self, took: Duration) {
-        let failover = match (&self.home, &self.stamp) {
-            (Some(home), Some(stamp)) => home.number != stamp.number,
-            _ => false,
-        };
+        let failover = self.stamp.is_some() && self.stamp != self.home;
         let fine = (200..400).contains(&self.status) && !failover;
         let worth = if fine { Worth::Sampled } else { Worth::Always };
         let Some(log) = self.worker.access_log(worth) else { return };
         log.write(&Entry {
             wall: self.worker.clock().wall(),
             method: self.method.as_str(),
-            path: &self.path,
+            path: self.uri.path(),
             host: self.host.as_ref().and_then(|host| host.to_str().ok()),
             client: self.client,
             listener: self.worker.listener_name(self.listener),
             status: self.status,
             sent_bytes: self.sent_bytes,
             request_id: self.request_id.as_ref().and_then(|id| id.to_str().ok()),
-            tenant: self.tenant.as_deref(),
-            stamp: self.stamp.as_ref().map(|cell| cell.id.as_str()),
-            home: self.home.as_ref().map(|cell| cell.id.as_str()),
-            endpoint: self.endpoint.as_deref(),
+            tenant: self.tenant(),
+            stamp: self.cell(self.stamp).map(|cell| cell.id.as_str()),
+            home: self.cell(self.home).map(|cell| cell.id.as_str()),
+            endpoint: self.endpoint.as_ref().map(|pool| &*pool.cell().authority),
             source: self.source,
-            generation: self.generation,
+            generation: self.view.as_ref().map_or(0, |view| view.generation),
             failover,
             attempts: self.attempts,
             code: self.code.or(self.why_broken),

@@ -2,12 +2,15 @@
 //! shared; other threads ask by mail (`state::Mail`).
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::collections::HashMap;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
+use hashbrown::{HashMap, HashSet};
 use http::HeaderValue;
 use stamp_core::time::Moment;
+use tokio::time::Sleep;
 
 use crate::auth::TokenCache;
 use crate::clock::Clock;
@@ -32,6 +35,7 @@ pub struct Worker {
     turns: RefCell<HashMap<u32, u64>>,
     in_flight: Cell<u32>,
     connections: Cell<u32>,
+    timers: RefCell<Vec<Pin<Box<Sleep>>>>,
     access_log: AccessLog,
     listeners: Vec<Box<str>>,
     via: [HeaderValue; 2],
@@ -102,6 +106,7 @@ impl Worker {
             turns: RefCell::default(),
             in_flight: Cell::new(0),
             connections: Cell::new(0),
+            timers: RefCell::default(),
             access_log,
             listeners,
             via,
@@ -134,8 +139,7 @@ impl Worker {
     }
 
     fn close_pools_not_in(&self, view: &View) {
-        let known: std::collections::HashSet<u32> =
-            view.endpoint_cells().iter().map(|cell| cell.number).collect();
+        let known: HashSet<u32> = view.endpoint_cells().iter().map(|cell| cell.number).collect();
         self.pools.borrow_mut().retain(|number, _| known.contains(number));
     }
 
@@ -211,6 +215,34 @@ impl Worker {
     /// Tells the fleet what an attempt taught.
     pub fn report(&self, report: AttemptReport) {
         self.state.report(report);
+    }
+
+    /// Waits for `future` until `deadline`; `None` = it was not ready by then.
+    ///
+    /// A timer that was set for an earlier request is used as it is: it rings too early, if it
+    /// rings at all, and is set right then. So a request that is in time sets no timer.
+    pub async fn by<F: Future>(&self, deadline: Moment, future: F) -> Option<F::Output> {
+        let mut future = std::pin::pin!(future);
+        let due = self.clock.instant(deadline);
+        let used = self.timers.borrow_mut().pop().filter(|timer| timer.deadline() <= due);
+        let mut timer = used.unwrap_or_else(|| Box::pin(tokio::time::sleep_until(due)));
+        let output = std::future::poll_fn(|context| {
+            if let Poll::Ready(output) = future.as_mut().poll(context) {
+                return Poll::Ready(Some(output));
+            }
+            while timer.as_mut().poll(context).is_ready() {
+                if self.clock.now() >= deadline {
+                    return Poll::Ready(None);
+                }
+                timer.as_mut().reset(due);
+            }
+            Poll::Pending
+        });
+        let output = output.await;
+        if output.is_some() {
+            self.timers.borrow_mut().push(timer);
+        }
+        output
     }
 
     /// Counts a request in, unless the gateway has its fill.

@@ -1,7 +1,7 @@
 //! One worker's counts: plain numbers that only their worker writes. A scrape asks each worker for
 //! a copy, so that no request ever pays for sharing.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::histogram::Histogram;
 
@@ -82,8 +82,8 @@ pub struct WorkerCounts {
     pub unrouted: StampCounts,
     /// `gateway_overhead_seconds`
     pub overhead: Histogram,
-    /// `resolutions_total`, by source and result.
-    pub resolutions: HashMap<(&'static str, &'static str), u64>,
+    /// `resolutions_total`, by source and result: a few label sets, so a list beats a map.
+    pub resolutions: Vec<((&'static str, &'static str), u64)>,
     /// `jwt_validations_total`, by issuer and result.
     pub tokens: HashMap<(Box<str>, &'static str), u64>,
     /// Idle connections by endpoint number; filled in when the copy is made.
@@ -103,6 +103,11 @@ impl WorkerCounts {
         }
     }
 
+    /// Counts what came of a request's clues.
+    pub fn resolved(&mut self, source: &'static str, result: &'static str) {
+        add(&mut self.resolutions, (source, result), 1);
+    }
+
     /// Adds what another worker counted.
     pub fn merge(&mut self, other: &Self) {
         for (number, counts) in &other.stamps {
@@ -110,7 +115,9 @@ impl WorkerCounts {
         }
         self.unrouted.merge(&other.unrouted);
         self.overhead.merge(&other.overhead);
-        add_all(&mut self.resolutions, &other.resolutions);
+        for &(labels, count) in &other.resolutions {
+            add(&mut self.resolutions, labels, count);
+        }
         add_all(&mut self.tokens, &other.tokens);
         add_all(&mut self.idle_connections, &other.idle_connections);
         add_all(&mut self.client_connections, &other.client_connections);
