@@ -110,7 +110,7 @@ pub(super) fn strip_request(
             Kind::EndToEnd if !identity => {}
             Kind::Reserved if peer == Peer::Trusted => {}
             Kind::EndToEnd | Kind::HopByHop | Kind::Reserved | Kind::Own => {
-                doomed.push(name.clone())
+                doomed.push(name.clone());
             }
         }
     }
