@@ -1,6 +1,7 @@
 //! One request to the stamps: attempt, judge, repeat or stop. Which endpoint, whether again and
 //! where to is core's to decide (`balance`, `retry`, `failover`).
 
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,7 +108,10 @@ struct Place<'v> {
 }
 
 /// Sends the request until a stamp answers or nothing may be tried any more.
-pub(super) async fn forward(mut call: Call<'_>, ending: &mut Ending) -> Result<Served, ProxyError> {
+pub(super) async fn forward(
+    call: &mut Call<'_>,
+    ending: &mut Ending,
+) -> Result<Served, ProxyError> {
     let mut course = Course::default();
     call.earn_retries();
     loop {
@@ -437,7 +441,7 @@ impl Call<'_> {
         request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Link), Stopped> {
         let before = (link.bytes.written(), link.bytes.read());
-        let sent = link.sender.try_send_request(request);
+        let sent = pin!(link.sender.try_send_request(request));
         let timeout = view.live.timeouts.response_headers.min(self.time_left());
         let Some(sent) = self.in_time(timeout, sent).await else {
             self.count_attempt(place, "timeout");
@@ -470,11 +474,14 @@ impl Call<'_> {
     }
 
     /// Waits for the answer's head; while the client still sends, the stamp is not late.
-    async fn in_time<F: Future>(&self, timeout: Duration, sent: F) -> Option<F::Output> {
-        let mut sent = std::pin::pin!(sent);
+    async fn in_time<F: Future>(
+        &self,
+        timeout: Duration,
+        mut sent: Pin<&mut F>,
+    ) -> Option<F::Output> {
         let worker = self.worker();
         loop {
-            let in_time = worker.by(worker.now().after(timeout), &mut sent).await;
+            let in_time = worker.by(worker.now().after(timeout), sent.as_mut()).await;
             let sending = self.body.as_ref().is_some_and(|source| !source.is_ended());
             if in_time.is_some() || !sending {
                 return in_time;

@@ -18,6 +18,7 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -76,7 +77,10 @@ impl Client {
     pub(crate) async fn serve(&self, request: Request<Incoming>) -> Response<Answer> {
         let record = Record::begin(&self.worker, self.listener, self.address);
         let mut ending = Ending { record: Some(record), wire: Arc::clone(&self.wire) };
-        let served = catch_panic(handle(self, request, &mut ending)).await;
+        let served = {
+            let handling = pin!(handle(self, request, &mut ending));
+            catch_panic(handling).await
+        };
         let served = served.unwrap_or_else(|_panic| {
             self.worker.counts().panics += 1;
             tracing::error!("a request panicked: it was answered with 500");
@@ -161,8 +165,8 @@ async fn handle(
     }
     let deadline = live.timeouts.request_total.map(|total| record.began.after(total));
     let view = Rc::clone(&view);
-    let call = Call { client, target, method, head, body, switch, choice, view, deadline };
-    forward::forward(call, ending).await
+    let mut call = Call { client, target, method, head, body, switch, choice, view, deadline };
+    forward::forward(&mut call, ending).await
 }
 
 /// The fields that the gateway adds at most: room for them is made once.
@@ -261,8 +265,10 @@ fn origin_form(uri: http::Uri) -> Result<http::Uri, ProxyError> {
 }
 
 /// Turns a panic of the future into an error: one request suffers, not the process.
-async fn catch_panic<F: Future>(future: F) -> std::thread::Result<F::Output> {
-    let mut future = std::pin::pin!(future);
+///
+/// Takes it by reference: a future passed by value would lie in the one around it twice, and hyper
+/// copies that whole for each request (measured: 10.5 KiB).
+async fn catch_panic<F: Future>(mut future: Pin<&mut F>) -> std::thread::Result<F::Output> {
     std::future::poll_fn(|context| {
         let polled = AssertUnwindSafe(|| future.as_mut().poll(context));
         match catch_unwind(polled) {
