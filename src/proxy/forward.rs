@@ -116,12 +116,15 @@ pub(super) async fn forward(
     call.earn_retries();
     loop {
         let view = Rc::clone(&call.view);
-        let mut place = call.place(&view, course.tried).ok_or(ProxyError::NoEndpoint)?;
+        let mut place = match call.place(&view, course.tried) {
+            Some(place) => place,
+            None => call.place_without_trial(&view)?,
+        };
         course.made += 1;
         let failed = match call.attempt(&view, &mut place, course.wanted, ending).await {
             Ok(got) => {
-                let status = AttemptFailure::Status(status_rule(&place, &got.response));
-                if call.goes_on(&mut course, &place, status) {
+                let status = AttemptFailure::Status(StatusRule::Declared);
+                if is_declared(&place, &got.response) && call.goes_on(&mut course, &place, status) {
                     continue;
                 }
                 return call.answer(&view, &place, got, ending);
@@ -198,6 +201,19 @@ impl Call<'_> {
         };
         let cell = cell_at(place)?;
         Some(Place { stamp, place, cell, pool: self.worker().pool(cell), trial })
+    }
+
+    /// Another request took the trial that this one was chosen for: it goes where all others go.
+    fn place_without_trial<'v>(&mut self, view: &'v WorkerView) -> Result<Place<'v>, ProxyError> {
+        match self.choice.route {
+            Route::HomeTrial | Route::EdgeTrial { .. } => {
+                let needs = needs(&self.target, self.method, view);
+                let choice = failover::choose(&view.table, &view.standings.stamps, needs);
+                self.choice = choice.map_err(ProxyError::Refused)?;
+                self.place(view, Tried::default()).ok_or(ProxyError::NoEndpoint)
+            }
+            Route::Home | Route::Edge { .. } => Err(ProxyError::NoEndpoint),
+        }
     }
 
     /// Is there an endpoint for another attempt at the chosen stamp?
@@ -468,7 +484,8 @@ impl Call<'_> {
             (false, false) => AttemptFailure::SentNoHead,
         };
         // A connection that was closed while it rested tells nothing about its endpoint.
-        let kind = (failure == AttemptFailure::SentNoHead).then_some(FailureKind::BrokeOff);
+        let stale = link.used > 0 && failure != AttemptFailure::SentNoHead;
+        let kind = (!stale).then_some(FailureKind::BrokeOff);
         self.count_attempt(place, if kind.is_some() { "broke_off" } else { "stale" });
         Err(Stopped::Failed(Failed { failure, error: ProxyError::UpstreamProtocol, kind }))
     }
@@ -538,11 +555,8 @@ impl Call<'_> {
 }
 
 /// Does routing.toml declare that this answer is worth another attempt?
-fn status_rule(place: &Place<'_>, response: &Response<Incoming>) -> StatusRule {
-    if place.stamp.retry.statuses.contains(&response.status().as_u16()) {
-        return StatusRule::Declared;
-    }
-    StatusRule::NotDeclared
+fn is_declared(place: &Place<'_>, response: &Response<Incoming>) -> bool {
+    place.stamp.retry.statuses.contains(&response.status().as_u16())
 }
 
 /// RFC 9110, sections 15.6.3 to 15.6.5: what a stamp says when something behind it fails.

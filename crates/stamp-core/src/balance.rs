@@ -61,6 +61,10 @@ pub fn pick<C>(candidates: C, balance: Balance, tried: Tried, draw: Draw) -> Opt
 where
     C: Iterator<Item = Candidate> + Clone,
 {
+    if candidates.size_hint().1 == Some(1) {
+        // Most stamps have one endpoint: nothing to weigh.
+        return usable(candidates, tried).next().map(|(place, _)| place);
+    }
     let group = usable(candidates, tried);
     let total = total_weight(group.clone());
     let first = match balance {
