@@ -127,7 +127,8 @@ enabled = false
 }
 
 fn routing_toml(stamps: &[SampleStamp]) -> String {
-    let address = |place: usize| stamps.get(place).map_or(String::new(), |it| it.address.to_string());
+    let address =
+        |place: usize| stamps.get(place).map_or(String::new(), |it| it.address.to_string());
     format!(
         r#"version = 1
 

@@ -107,8 +107,7 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
         .enable_all()
         .build()
         .map_err(system("start the control threads"))?;
-    let access_log =
-        AccessLog::open(sink(&settings)).map_err(system("open the access log"))?;
+    let access_log = AccessLog::open(sink(&settings)).map_err(system("open the access log"))?;
     let (mailboxes, mail) = Mailboxes::new(workers);
     let (state, task, probe_now) = State::start(Start {
         clock,
@@ -129,17 +128,22 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
     let addresses = addresses(&settings, &admin, &bound);
     let limits = settings.listeners.iter().map(|listener| listener.connections_max.get());
     let admissions = Admissions::new(limits);
-    start_admin(&control, admin.sockets, &settings, Parts {
-        state: Arc::clone(&state),
-        reloader: Arc::clone(&reloader),
-        access_log: access_log.clone(),
-        listeners: listener_names(&settings),
-        clients: clients(&admissions),
-        routing_file: settings.routing.file.clone(),
-        audit: Audit::open(settings.admin.audit_log.as_deref())
-            .map_err(system("open the audit log"))?,
-        allowed_hosts: settings.admin.allowed_hosts.clone(),
-    })?;
+    start_admin(
+        &control,
+        admin.sockets,
+        &settings,
+        Parts {
+            state: Arc::clone(&state),
+            reloader: Arc::clone(&reloader),
+            access_log: access_log.clone(),
+            listeners: listener_names(&settings),
+            clients: clients(&admissions),
+            routing_file: settings.routing.file.clone(),
+            audit: Audit::open(settings.admin.audit_log.as_deref())
+                .map_err(system("open the audit log"))?,
+            allowed_hosts: settings.admin.allowed_hosts.clone(),
+        },
+    )?;
     let workers = start_workers(Workforce {
         state: &state,
         settings: &settings,
@@ -385,8 +389,12 @@ impl Desk {
         let mut accepting = Vec::new();
         for listener in self.listeners {
             let admissions = Arc::clone(&self.admissions);
-            let accept =
-                listen::accept(std::rc::Rc::clone(&worker), listener, admissions, self.stop.clone());
+            let accept = listen::accept(
+                std::rc::Rc::clone(&worker),
+                listener,
+                admissions,
+                self.stop.clone(),
+            );
             accepting.push(tokio::task::spawn_local(accept));
         }
         let mut sweep = tokio::time::interval(SWEEP);

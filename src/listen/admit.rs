@@ -44,8 +44,7 @@ impl Admissions {
         per_client_max: Option<NonZeroU32>,
     ) -> Option<Admitted> {
         let open = self.listeners.get(usize::from(listener))?;
-        let mut admitted =
-            Admitted { admissions: Arc::clone(self), listener, client: None };
+        let mut admitted = Admitted { admissions: Arc::clone(self), listener, client: None };
         if open.count.fetch_add(1, Ordering::Relaxed) >= open.max {
             return None;
         }

@@ -50,8 +50,7 @@ pub async fn refresh(view: &View) -> Duration {
 }
 
 async fn look_up(cell: &Arc<EndpointCell>, host: &str, port: u16) {
-    let answer =
-        tokio::time::timeout(LOOK_UP_TIMEOUT, tokio::net::lookup_host((host, port))).await;
+    let answer = tokio::time::timeout(LOOK_UP_TIMEOUT, tokio::net::lookup_host((host, port))).await;
     let found: BTreeSet<SocketAddr> = match answer {
         Ok(Ok(found)) => found.collect(),
         Ok(Err(error)) => {

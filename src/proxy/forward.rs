@@ -12,12 +12,12 @@ use hyper::upgrade::OnUpgrade;
 use stamp_core::balance::{self, Candidate, Draw, Tried};
 use stamp_core::breaker::FailureKind;
 use stamp_core::failover::{self, Choice, Fence, Needs};
+use stamp_core::id::StampIndex;
 use stamp_core::resolve::Target;
 use stamp_core::retry::{
-    self, AttemptFailure, Body, Funds, IdempotencyKey, Means, MethodClass, RequestFacts, StatusRule,
-    Verdict,
+    self, AttemptFailure, Body, Funds, IdempotencyKey, Means, MethodClass, RequestFacts,
+    StatusRule, Verdict,
 };
-use stamp_core::id::StampIndex;
 use stamp_core::standing::{EndpointStanding, StampHealth};
 use stamp_core::table::{Balance, Stamp};
 use stamp_core::time::Moment;
@@ -55,9 +55,9 @@ const EARN_EVERY: u64 = 16;
 
 /// What core needs to know to choose a stamp.
 pub(super) fn needs(target: &Target, method: MethodClass, view: &WorkerView) -> Needs {
-    let fence = target.tenant.map_or(Fence::Home, |tenant| {
-        Fence::Tenant(view.table.directory.tenant(tenant).fence)
-    });
+    let fence = target
+        .tenant
+        .map_or(Fence::Home, |tenant| Fence::Tenant(view.table.directory.tenant(tenant).fence));
     Needs { home: target.home, fence, method }
 }
 
@@ -107,10 +107,7 @@ struct Place<'v> {
 }
 
 /// Sends the request until a stamp answers or nothing may be tried any more.
-pub(super) async fn forward(
-    mut call: Call<'_>,
-    ending: &mut Ending,
-) -> Result<Served, ProxyError> {
+pub(super) async fn forward(mut call: Call<'_>, ending: &mut Ending) -> Result<Served, ProxyError> {
     let mut course = Course::default();
     call.earn_retries();
     loop {
@@ -181,11 +178,11 @@ impl Call<'_> {
     fn place<'v>(&self, view: &'v WorkerView, tried: Tried) -> Option<Place<'v>> {
         let stamp = view.table.stamp(self.choice.stamp);
         let candidates = self.candidates(view, stamp);
-        let cell_at = |place: usize| {
-            stamp.endpoints.get(place).map(|endpoint| view.endpoint(endpoint.index))
-        };
-        let on_trial = balance::on_trial(candidates.clone(), tried)
-            .and_then(|place| cell_at(place).and_then(EndpointCell::take_trial).map(|t| (place, t)));
+        let cell_at =
+            |place: usize| stamp.endpoints.get(place).map(|endpoint| view.endpoint(endpoint.index));
+        let on_trial = balance::on_trial(candidates.clone(), tried).and_then(|place| {
+            cell_at(place).and_then(EndpointCell::take_trial).map(|t| (place, t))
+        });
         let (place, trial) = match on_trial {
             Some((place, trial)) => (place, Some(trial)),
             None => {

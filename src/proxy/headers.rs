@@ -49,10 +49,16 @@ enum Kind {
 
 fn kind(name: &str) -> Kind {
     match name {
-        "connection" | "keep-alive" | "proxy-connection" | "te" | "upgrade" | "http2-settings"
-        | "transfer-encoding" | "proxy-authorization" | "proxy-authenticate" | "expect" => {
-            Kind::HopByHop
-        }
+        "connection"
+        | "keep-alive"
+        | "proxy-connection"
+        | "te"
+        | "upgrade"
+        | "http2-settings"
+        | "transfer-encoding"
+        | "proxy-authorization"
+        | "proxy-authenticate"
+        | "expect" => Kind::HopByHop,
         "forwarded" | "x-real-ip" | "client-cert" | "client-cert-chain" | "x-original-url"
         | "x-rewrite-url" | "x-request-id" => Kind::Reserved,
         _ if name.starts_with("x-stamp-") => Kind::Own,
@@ -169,9 +175,20 @@ pub(super) fn filter_trailers(trailers: &mut HeaderMap) {
             kind(name.as_str()) != Kind::EndToEnd
                 || matches!(
                     name.as_str(),
-                    "host" | "content-length" | "content-encoding" | "content-type" | "trailer"
-                        | "content-range" | "authorization" | "cookie" | "set-cookie" | "via"
-                        | "cache-control" | "max-forwards" | "range" | "traceparent"
+                    "host"
+                        | "content-length"
+                        | "content-encoding"
+                        | "content-type"
+                        | "trailer"
+                        | "content-range"
+                        | "authorization"
+                        | "cookie"
+                        | "set-cookie"
+                        | "via"
+                        | "cache-control"
+                        | "max-forwards"
+                        | "range"
+                        | "traceparent"
                 )
         })
         .cloned()
@@ -200,7 +217,8 @@ impl Provenance {
             IpAddr::V6(address) => format!("\"[{address}]\""),
         };
         let host_text = host.to_str().unwrap_or_default();
-        let forwarded = HeaderValue::try_from(format!("for={node};host=\"{host_text}\";proto=http"));
+        let forwarded =
+            HeaderValue::try_from(format!("for={node};host=\"{host_text}\";proto=http"));
         let unknown = || HeaderValue::from_static("unknown");
         Self {
             address: shown.unwrap_or_else(|_| unknown()),
@@ -257,7 +275,9 @@ pub(super) fn client_address(
     }
     let mut nearest = peer;
     let fields: Vec<&HeaderValue> = headers.get_all(X_FORWARDED_FOR).iter().collect();
-    for item in fields.into_iter().rev().flat_map(|field| list(field).collect::<Vec<_>>().into_iter().rev()) {
+    for item in
+        fields.into_iter().rev().flat_map(|field| list(field).collect::<Vec<_>>().into_iter().rev())
+    {
         let Ok(address) = item.parse() else { break };
         nearest = address;
         if !is_trusted(address) {

@@ -93,8 +93,7 @@ impl Client {
 
     fn refuse(&self, error: &ProxyError, mut ending: Ending) -> Response<Answer> {
         let request_id = ending.record.as_ref().and_then(|record| record.request_id.clone());
-        let speaker =
-            Speaker { node: self.worker.state().node(), request_id: request_id.as_ref() };
+        let speaker = Speaker { node: self.worker.state().node(), request_id: request_id.as_ref() };
         let response = respond::response(error, speaker);
         ending.status(response.status().as_u16());
         if let Some(record) = &mut ending.record {
@@ -128,8 +127,7 @@ async fn handle(
     record.take_request(&request, view.generation);
     let trusted = live.trusts(client.address);
 
-    let _admitted =
-        worker.enter(live.limits.in_flight_max.get()).ok_or(ProxyError::Overloaded)?;
+    let _admitted = worker.enter(live.limits.in_flight_max.get()).ok_or(ProxyError::Overloaded)?;
     let target = identify::target(worker, &view, &request, trusted)?;
     record.take_target(&view, &target);
     let method = MethodClass::of(request.method());
@@ -183,8 +181,7 @@ fn prepare(
     {
         headers.insert(header::HOST, host);
     }
-    let address =
-        headers::client_address(&headers, client.address, |ip| view.live.trusts(ip));
+    let address = headers::client_address(&headers, client.address, |ip| view.live.trusts(ip));
     record.client = address;
     let hop = headers::strip_request(&mut headers, &view.table.identity.header, trusted)?;
     if let Some(host) = headers.get(header::HOST).cloned() {

@@ -110,11 +110,9 @@ pub(crate) fn told_of(error: &ProxyError) -> Told {
             "request_timeout",
             "The request did not come in time.",
         ),
-        ProxyError::BodyTooLarge => told(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            "The request body is too large.",
-        ),
+        ProxyError::BodyTooLarge => {
+            told(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The request body is too large.")
+        }
         ProxyError::BodyBroken => told(
             StatusCode::BAD_REQUEST,
             "malformed_request",
@@ -162,9 +160,7 @@ fn told_of_identity(code: &'static str) -> Told {
         "unknown_tenant" => (StatusCode::NOT_FOUND, "The tenant is not known."),
         "unknown_stamp" => (StatusCode::NOT_FOUND, "The stamp is not known."),
         "tenant_offboarded" => (StatusCode::GONE, "The tenant was offboarded."),
-        "misdirected_request" => {
-            (StatusCode::MISDIRECTED_REQUEST, "This host is not served here.")
-        }
+        "misdirected_request" => (StatusCode::MISDIRECTED_REQUEST, "This host is not served here."),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "The gateway failed on this request."),
     };
     told(status, code, detail)

@@ -336,9 +336,7 @@ impl Wire {
                 self.gate = if chunks.is_done() { Gate::Closed } else { Gate::Chunked(chunks) };
                 Poll::Ready(Some(Ok(())))
             }
-            Err(refused) => {
-                Poll::Ready(Some(Err(self.state.refuse(refused))))
-            }
+            Err(refused) => Poll::Ready(Some(Err(self.state.refuse(refused)))),
         }
     }
 

@@ -250,7 +250,9 @@ impl Worker {
     fn counts_now(&self) -> WorkerCounts {
         let mut counts = self.counts.borrow().clone();
         for (number, pool) in self.pools.borrow().iter() {
-            counts.idle_connections.insert(*number, u32::try_from(pool.resting()).unwrap_or(u32::MAX));
+            counts
+                .idle_connections
+                .insert(*number, u32::try_from(pool.resting()).unwrap_or(u32::MAX));
         }
         counts
     }

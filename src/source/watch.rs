@@ -43,7 +43,8 @@ pub async fn run(reloader: Arc<Reloader>) {
 
 /// An editor writes in several steps.
 async fn wait_until_quiet(noticed: &mut mpsc::Receiver<()>, settings: &Settings) {
-    while let Ok(Some(())) = tokio::time::timeout(settings.routing.debounce, noticed.recv()).await {}
+    while let Ok(Some(())) = tokio::time::timeout(settings.routing.debounce, noticed.recv()).await {
+    }
 }
 
 /// A watcher that says only that something happened; `None` where the system has none to give.

@@ -223,7 +223,8 @@ impl EndpointCell {
     /// Takes the one trial of a half-open breaker. The `Trial` gives it back when dropped.
     #[must_use]
     pub fn take_trial(self: &Arc<Self>) -> Option<Trial> {
-        let taken = self.trial_free.compare_exchange(true, false, Ordering::AcqRel, Ordering::Relaxed);
+        let taken =
+            self.trial_free.compare_exchange(true, false, Ordering::AcqRel, Ordering::Relaxed);
         taken.ok().map(|_| Trial { cell: Arc::clone(self), settled: false })
     }
 }

@@ -42,9 +42,16 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) enum Event {
     Attempt(AttemptReport),
-    Probe { endpoint: u32, result: ProbeResult },
+    Probe {
+        endpoint: u32,
+        result: ProbeResult,
+    },
     Command(Command),
-    Journalled { entry: JournalEntry, written: io::Result<Journal>, done: OrderReply },
+    Journalled {
+        entry: JournalEntry,
+        written: io::Result<Journal>,
+        done: OrderReply,
+    },
     /// Every worker decides by the View that was in force when this was asked, or a later one.
     Acknowledged,
 }
@@ -246,7 +253,9 @@ impl Control {
                 }
             }
             Event::Command(command) => self.take_command(command),
-            Event::Journalled { entry, written, done } => self.take_journalled(entry, written, done),
+            Event::Journalled { entry, written, done } => {
+                self.take_journalled(entry, written, done)
+            }
             Event::Acknowledged => self.unacknowledged -= 1,
         }
     }

@@ -80,8 +80,6 @@ pub(crate) fn run(rounds: usize) -> Done {
     Ok(())
 }
 
-
-
 fn report(names: &[&str], results: &[Vec<Round>]) {
     let median = |rounds: &[Round], of: fn(&Round) -> f64| {
         let mut values: Vec<f64> = rounds.iter().map(of).collect();
@@ -145,7 +143,8 @@ fn latency(text: &str, percentile: &str) -> f64 {
     let line = text.lines().find(|line| line.trim_start().starts_with(percentile));
     let word = line.and_then(|line| line.split_whitespace().nth(1)).unwrap_or_default();
     for (unit, factor) in [("us", 1.0), ("ms", 1e3), ("s", 1e6)] {
-        if let Some(number) = word.strip_suffix(unit).and_then(|number| number.parse::<f64>().ok()) {
+        if let Some(number) = word.strip_suffix(unit).and_then(|number| number.parse::<f64>().ok())
+        {
             return number * factor;
         }
     }
@@ -288,9 +287,8 @@ fn gateway_toml() -> String {
 }
 
 fn routing_toml() -> String {
-    let mut text = String::from(
-        "version = 1\n[identity.host]\npatterns = [\"{tenant}.app.example.com\"]\n",
-    );
+    let mut text =
+        String::from("version = 1\n[identity.host]\npatterns = [\"{tenant}.app.example.com\"]\n");
     let mut tenants = String::from("[tenants]\n");
     for stamp in 1..=STAMPS {
         let port = ORIGIN_PORT + stamp;

@@ -36,8 +36,7 @@ pub(crate) fn run(program: &str, arguments: &[&str], environment: &[(&str, &str)
 /// The gate: everything that must hold of a change.
 pub(crate) fn ci() -> Done {
     run("cargo", &["fmt", "--all", "--check"], &[])?;
-    let clippy =
-        ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    let clippy = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
     run("cargo", &clippy, &[])?;
     let doc = ["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"];
     run("cargo", &doc, &[("RUSTDOCFLAGS", "-D warnings")])?;
