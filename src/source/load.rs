@@ -125,7 +125,7 @@ pub(super) fn load(
         let bytes = match inputs {
             Inputs::Disk => read(path)?,
             Inputs::Copy(copy) => {
-                copy.0.get(path).cloned().ok_or(io::Error::from(io::ErrorKind::NotFound))?
+                copy.0.get(path).cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?
             }
         };
         files.add(path.to_owned(), Arc::clone(&bytes));

@@ -97,7 +97,7 @@ fn directories(files: &[PathBuf]) -> BTreeSet<PathBuf> {
 
 fn parent(path: &Path) -> PathBuf {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    parent.unwrap_or(Path::new(".")).to_owned()
+    parent.unwrap_or_else(|| Path::new(".")).to_owned()
 }
 
 /// What changes when a file does: device, inode, length, and the times of content and inode.

@@ -101,7 +101,11 @@ pub fn read_head(head: &[u8], limits: HeadLimits) -> Result<BodyFraming, Framing
     if !lines.rest.is_empty() {
         return Err(Malformed("the head goes on behind its empty line"));
     }
-    seen.framing(old)
+    let framing = seen.framing()?;
+    if old && framing == BodyFraming::Chunked {
+        return Err(Malformed("Transfer-Encoding in HTTP/1.0"));
+    }
+    Ok(framing)
 }
 
 /// The framing fields of one head.
@@ -122,9 +126,11 @@ impl Seen {
                 }
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                if self.length.replace(read_length(value)?).is_some() {
+                let length = read_length(value)?;
+                if self.length.is_some() {
                     return Err(Malformed("more than one Content-Length field"));
                 }
+                self.length = Some(length);
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 if std::mem::replace(&mut self.chunked, true) {
@@ -139,11 +145,10 @@ impl Seen {
         Ok(())
     }
 
-    fn framing(&self, old: bool) -> Result<BodyFraming, FramingError> {
+    fn framing(&self) -> Result<BodyFraming, FramingError> {
         match (self.length, self.chunked) {
             // RFC 9112, section 6.1: such a message ought to be handled as an error.
             (Some(_), true) => Err(Malformed("both Content-Length and Transfer-Encoding")),
-            (None, true) if old => Err(Malformed("Transfer-Encoding in HTTP/1.0")),
             (None, true) => Ok(BodyFraming::Chunked),
             (length, false) => Ok(BodyFraming::Length(length.unwrap_or(0))),
         }

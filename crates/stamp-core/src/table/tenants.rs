@@ -58,7 +58,7 @@ impl<'a> Tenants<'a> {
             match zones.fence_of_home(stamp.residency) {
                 Ok(fence) => _ = by_stamp.insert(stamp.id.as_str(), (place, fence)),
                 Err(error) => {
-                    _ = report.error(Span::default(), error.to_string()).help(FEWER_ZONES)
+                    report.error(Span::default(), error.to_string()).help(FEWER_ZONES);
                 }
             }
         }
