@@ -18,7 +18,8 @@ const LAYERS: &[&[&str]] = &[
     &["proxy", "admin"],
     &["listen"],
     &["gateway"],
-    &["cli", "demo"],
+    &["demo"],
+    &["cli"],
 ];
 
 /// A file that outgrows this hides a second idea.
@@ -204,6 +205,14 @@ fn the_architecture_page_names_every_module() {
         }
     }
     assert_none(&wrong);
+}
+
+#[test]
+fn the_architecture_page_prints_the_layers() {
+    let layers: Vec<String> = LAYERS.iter().rev().map(|layer| layer.join(" | ")).collect();
+    let arrows = format!("main -> {} -> stamp-core", layers.join(" -> "));
+    let page = text_of(Path::new("ARCHITECTURE.md"));
+    assert!(page.lines().any(|line| line == arrows), "ARCHITECTURE.md lacks:\n{arrows}");
 }
 
 /// Where the names of metrics are written down.

@@ -55,7 +55,10 @@ impl Checked {
 }
 
 fn judge(config: &Path) -> Result<Checked, Vec<Report>> {
-    let settings = source::load_settings(config).map_err(|report| vec![report])?;
+    let settings = source::load_settings(config).map_err(|report| {
+        let routing = source::check_routing_of_refused(config).err();
+        std::iter::once(report).chain(routing).collect::<Vec<_>>()
+    })?;
     // Both are told, so that one run finds every mistake.
     let (files, tokens) = (source::check(&settings), access::check(&settings));
     let (table, warnings) = match (files, tokens) {

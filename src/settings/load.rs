@@ -29,7 +29,9 @@ pub fn load(
     let (file, text) = (main.path.clone(), Arc::clone(&main.text));
     let mut report = Report::new(main);
     if text.len() > FILE_BYTES_MAX {
-        report.error(Span::default(), "gateway.toml has over 4 MiB");
+        report
+            .error(Span::default(), "gateway.toml has over 4 MiB")
+            .help("write what differs from the defaults only");
         return Err(report.finish().into());
     }
     let environment = Environment::new(environment);
@@ -46,6 +48,25 @@ pub fn load(
         return Err(report.finish().into());
     }
     Ok(settings)
+}
+
+/// The routing.toml that a refused gateway.toml names, if it can be told; else the default one, if
+/// it is there. `stampgate check` finds the mistakes of both in one run.
+pub fn routing_file(
+    main: SourceText,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Option<PathBuf> {
+    let (file, text) = (main.path.clone(), Arc::clone(&main.text));
+    let mut ignored = Report::new(main);
+    let environment = Environment::new(environment);
+    let mut tree = document::open(&text, &mut ignored)?;
+    environment.lay_over(&mut tree, &mut ignored);
+    let routing = tree.get("routing").and_then(|table| table.get_ref().as_table());
+    let named = routing.and_then(|table| table.get("file")?.get_ref().as_str());
+    match named {
+        Some(named) => Some(beside(&file, Path::new(named))),
+        None => Some(beside(&file, Path::new("routing.toml"))).filter(|path| path.exists()),
+    }
 }
 
 /// Builds the settings. What is wrong is in the report, and they are then good for nothing.

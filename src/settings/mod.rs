@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use stamp_core::document::{Json, file_schema};
 
 pub use compare::restart_keys;
-pub use load::load;
+pub use load::{load, routing_file};
 
 /// The JSON Schema of gateway.toml.
 #[must_use]

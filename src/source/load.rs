@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stamp_core::diagnostic::SourceText;
-use stamp_core::table::{self, RoutingTable};
+use stamp_core::table::{self, Circumstances, OwnAddress, OwnDoor, RoutingTable};
 
 use crate::auth::{KeyError, KeyRing};
 use crate::diagnostics::Report;
@@ -67,16 +67,56 @@ impl Loaded {
     }
 }
 
+/// What is asked of a load.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    /// routing.toml.
+    routing: PathBuf,
+    /// Where no endpoint may lead.
+    own: Vec<OwnAddress>,
+    /// The digests of admin tokens: read along, so that a new one is noticed.
+    digests: Vec<PathBuf>,
+}
+
+impl Wanted {
+    /// All that these settings name.
+    pub(super) fn of(settings: &Settings) -> Self {
+        let admin = OwnAddress { address: settings.admin.bind, door: OwnDoor::Admin };
+        let listeners = settings.listeners.iter().flat_map(|listener| &listener.bind);
+        let listener = |address: &_| OwnAddress { address: *address, door: OwnDoor::Listener };
+        let tokens = settings.live.admin_tokens.iter();
+        Self {
+            routing: settings.routing.file.clone(),
+            own: std::iter::once(admin).chain(listeners.map(listener)).collect(),
+            digests: tokens.map(|token| token.sha256_file.clone()).collect(),
+        }
+    }
+
+    /// A routing.toml alone, whose gateway.toml is refused.
+    pub(super) fn alone(routing: PathBuf) -> Self {
+        Self { routing, own: Vec::new(), digests: Vec::new() }
+    }
+
+    /// The addresses of these settings are taken as well: until a restart they are in force.
+    pub(super) fn beside(mut self, running: &Settings) -> Self {
+        self.own.extend(Self::of(running).own);
+        self
+    }
+}
+
 /// Reads gateway.toml and the environment's overrides.
 pub fn load_settings(config: &Path) -> Result<Settings, Report> {
-    let bytes = read(config).map_err(|error| unreadable(config, &error))?;
-    let text = text(config, &bytes)?;
-    Ok(settings::load(text, std::env::vars())?)
+    Ok(settings::load(read_text(config)?, std::env::vars())?)
+}
+
+/// The routing.toml of a gateway.toml that is refused, if it can be told.
+pub(super) fn routing_file(config: &Path) -> Option<PathBuf> {
+    settings::routing_file(read_text(config).ok()?, std::env::vars())
 }
 
 /// Reads and judges routing.toml and all that it names.
 pub(super) fn load(
-    settings: &Settings,
+    wanted: &Wanted,
     inputs: Inputs<'_>,
     former: Option<&RoutingTable>,
 ) -> Result<Loaded, Report> {
@@ -91,14 +131,19 @@ pub(super) fn load(
         files.add(path.to_owned(), Arc::clone(&bytes));
         Ok(bytes)
     };
-    let main = &settings.routing.file;
+    let main = &wanted.routing;
     let bytes = read(main).map_err(|error| unreadable(main, &error))?;
-    let loaded = table::load(text(main, &bytes)?, &mut read, former)?;
+    let circumstances = Circumstances { former, own: &wanted.own };
+    let loaded = table::load_in(text(main, &bytes)?, &mut read, circumstances)?;
     let keys = KeyRing::build(&loaded.table.identity.jwt, &mut read).map_err(|errors| {
         let of = |error: &KeyError| (error.path.clone(), error.fault.to_string());
         let files: Vec<_> = errors.iter().map(of).collect();
         Report::of_files(files.iter().map(|(path, fault)| (path.as_path(), fault.clone())))
     })?;
+    for digest in &wanted.digests {
+        // One that cannot be read opens nothing; `admin::access` says so.
+        drop(read(digest));
+    }
     let warnings = Report::warnings(loaded.warnings, loaded.sources);
     Ok(Loaded { table: loaded.table, keys, warnings, files })
 }
@@ -111,6 +156,11 @@ fn read(path: &Path) -> io::Result<Arc<[u8]>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 256 MiB"));
     }
     Ok(bytes.into())
+}
+
+fn read_text(path: &Path) -> Result<SourceText, Report> {
+    let bytes = read(path).map_err(|error| unreadable(path, &error))?;
+    text(path, &bytes)
 }
 
 fn text(path: &Path, bytes: &[u8]) -> Result<SourceText, Report> {

@@ -5,7 +5,7 @@ mod load;
 mod snapshot;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub use watch::run as watch;
 use crate::diagnostics::Report;
 use crate::settings::{Settings, restart_keys};
 use crate::state::{Command, Installation, ReloadResult, State};
-use load::{Inputs, Loaded};
+use load::{Inputs, Loaded, Wanted};
 
 /// Loads, guards, persists and installs tables: one at a time.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ pub struct First {
 
 /// Loads the first table: the files, else the last known good copy of them.
 pub fn first(settings: &Settings, wall: Duration) -> Result<First, Report> {
-    let loaded = match load::load(settings, Inputs::Disk, None) {
+    let loaded = match load::load(&Wanted::of(settings), Inputs::Disk, None) {
         Ok(loaded) => loaded,
         Err(report) => return from_snapshot(settings, wall, report),
     };
@@ -128,8 +128,14 @@ pub fn first(settings: &Settings, wall: Duration) -> Result<First, Report> {
 
 /// Judges the files as a start would, and changes nothing: the table and what was let pass.
 pub fn check(settings: &Settings) -> Result<(RoutingTable, Report), Report> {
-    let loaded = load::load(settings, Inputs::Disk, None)?;
+    let loaded = load::load(&Wanted::of(settings), Inputs::Disk, None)?;
     Ok((loaded.table, loaded.warnings))
+}
+
+/// Judges the routing.toml of a gateway.toml that is refused, as far as it can be found.
+pub fn check_routing_of_refused(config: &Path) -> Result<(), Report> {
+    let Some(routing) = load::routing_file(config) else { return Ok(()) };
+    load::load(&Wanted::alone(routing), Inputs::Disk, None).map(drop)
 }
 
 fn from_snapshot(settings: &Settings, wall: Duration, report: Report) -> Result<First, Report> {
@@ -140,7 +146,8 @@ fn from_snapshot(settings: &Settings, wall: Duration, report: Report) -> Result<
             return Err(report);
         }
     };
-    let Ok(loaded) = load::load(settings, Inputs::Copy(&files), None) else { return Err(report) };
+    let copied = load::load(&Wanted::of(settings), Inputs::Copy(&files), None);
+    let Ok(loaded) = copied else { return Err(report) };
     for problem in report.told() {
         tracing::error!(%problem, "the files are refused; the last known good copy serves");
     }
@@ -174,9 +181,11 @@ impl Reloader {
         let former = Arc::clone(&self.state.view().table);
         let old = Arc::clone(&former);
         let config = self.config.clone();
+        let in_force = running.settings.clone();
         let loading = tokio::task::spawn_blocking(move || {
             let settings = load_settings(&config)?;
-            let loaded = load::load(&settings, Inputs::Disk, Some(&former))?;
+            let wanted = Wanted::of(&settings).beside(&in_force);
+            let loaded = load::load(&wanted, Inputs::Disk, Some(&former))?;
             Ok((settings, loaded))
         });
         let (settings, loaded) = loading.await.unwrap_or_else(|panic| Err(self.failure(&panic)))?;
@@ -250,11 +259,13 @@ impl Reloader {
         }
     }
 
-    /// The files to watch: gateway.toml, routing.toml and what that names.
+    /// The files to watch: gateway.toml, routing.toml and what those name.
     async fn watched(&self) -> (Vec<PathBuf>, Settings) {
         let running = self.running.lock().await;
         let mut paths: Vec<PathBuf> = running.files.paths().cloned().collect();
         paths.push(self.config.clone());
+        let tokens = &running.settings.live.admin_tokens;
+        paths.extend(tokens.iter().map(|token| token.sha256_file.clone()));
         (paths, running.settings.clone())
     }
 }

@@ -90,6 +90,26 @@ async fn a_viewer_may_look_and_an_operator_may_change() {
 }
 
 #[tokio::test]
+async fn a_rotated_token_counts_at_once_and_the_old_one_no_longer() {
+    let pair = guarded().await;
+    let target = "/v1/info";
+    pair.gateway.directory.replace("tokens/viewer", &hashed("the-next-viewer-token"));
+    crate::harness::deadline::eventually("the new token to open", async || {
+        let status = status(&pair.gateway, "GET", target, Some("the-next-viewer-token")).await;
+        (status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(status(&pair.gateway, "GET", target, Some(VIEWER)).await, 401);
+    pair.gateway.directory.replace("tokens/viewer", "no digest\n");
+    crate::harness::deadline::eventually("the token to be refused", async || {
+        let status = status(&pair.gateway, "GET", target, Some("the-next-viewer-token")).await;
+        (status == 401).then_some(())
+    })
+    .await;
+    assert_eq!(status(&pair.gateway, "GET", target, Some(OPERATOR)).await, 200);
+}
+
+#[tokio::test]
 async fn on_loopback_without_tokens_everybody_is_an_operator() {
     let pair = Pair::start().await;
     assert_eq!(status(&pair.gateway, "POST", "/v1/stamps/a/drain", None).await, 202);

@@ -103,7 +103,6 @@ async fn keys_that_have_no_effect_yet_are_unknown() {
         "[tier.gold]\npriority = 10\n",
         "[[identity.jwt]]\nissuer = \"x\"\naudiences = [\"y\"]\nalgorithms = [\"ES256\"]\n\
          tenant_claim = \"tid\"\njwks_url = \"https://x.test/\"\n",
-        "[defaults.stamp.retry]\nstatuses = [503]\n",
     ] {
         assert_refused(GATEWAY, &format!("{ROUTING}{later}"), &["routing.toml:", "unknown"]).await;
     }

@@ -86,8 +86,9 @@ async fn an_edited_tenant_file_is_picked_up() {
 #[tokio::test]
 async fn a_tenant_file_carries_states_and_residencies() {
     let table = format!("[[tenant_file]]\npath = \"tenants.csv\"\n{PAIR}");
-    let rows =
-        "tenant,stamp,tier,residency,state\none,a,,,\ntwo,a,,,suspended\nthree,b,,,offboarded\n";
+    let rows = "tenant,stamp,residency,state\n\
+                one,a,,\ntwo,a,eu|us,suspended\nthree,b,,offboarded\n";
+    let table = format!("[defaults.stamp]\nresidency = \"eu\"\n{table}");
     let pair = Pair::planned(&table, |plan| plan.file("tenants.csv", rows)).await;
     assert_eq!(pair.gateway.get("one.app.test", "/").await.served_by(), "a");
     pair.gateway.get("two.app.test", "/").await.assert_problem(403, "tenant_suspended");

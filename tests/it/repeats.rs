@@ -1,7 +1,7 @@
 //! Section 5 of the contract, the table: when an attempt may be repeated, and when never.
 
 use crate::harness::http1::{Request, get, post};
-use crate::harness::scene::{ACME, Pair};
+use crate::harness::scene::{ACME, PAIR, Pair};
 use crate::harness::script::{Script, block};
 use crate::harness::stamp::OnAccept;
 
@@ -110,6 +110,19 @@ async fn an_error_status_of_a_stamp_is_an_answer_and_not_repeated() {
         assert_eq!((answer.status, answer.text().as_str()), (status, "mine"));
     }
     assert_eq!(pair.b.count(), 0);
+}
+
+#[tokio::test]
+async fn a_named_status_is_repeated_for_a_get_and_not_for_a_post() {
+    let table = format!("[defaults.stamp.retry]\nstatuses = [503]\n{PAIR}");
+    let pair = Pair::planned(&table, |plan| plan).await;
+    pair.a.plays(crate::harness::script::plain(503, "", "mine"));
+    let answer = pair.gateway.get(ACME, "/").await;
+    assert_eq!(answer.served_by(), "b");
+    assert_eq!((arrivals(&pair, "GET"), pair.a.count(), pair.b.count()), (2, 1, 1));
+    let answer = pair.gateway.send(&post(ACME, "/", "precious")).await;
+    assert_eq!((answer.status, answer.text().as_str()), (503, "mine"));
+    assert_eq!(arrivals(&pair, "POST"), 1);
 }
 
 #[tokio::test]

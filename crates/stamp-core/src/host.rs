@@ -1,7 +1,7 @@
 //! The authority of a request, parsed: who the client says it is talking to. Read by `identify`.
 
+use core::net::Ipv6Addr;
 use std::borrow::Cow;
-use std::net::Ipv6Addr;
 
 /// The longest host name, in bytes, without a final dot (RFC 1035, section 2.3.4).
 pub const HOST_BYTES_MAX: usize = 253;

@@ -3,6 +3,7 @@
 
 mod identity;
 mod load;
+mod own;
 mod proof;
 #[cfg(test)]
 mod properties;
@@ -23,7 +24,8 @@ use crate::id::{EndpointIndex, StampId, StampIndex, TenantIndex};
 use crate::standing::OperatorState;
 
 pub use crate::diagnostic::Rejected;
-pub use load::{FILE_BYTES_MAX, Loaded, load};
+pub use load::{Circumstances, FILE_BYTES_MAX, Loaded, load, load_in};
+pub use own::{OwnAddress, OwnDoor};
 
 /// Everything that the resolver needs, immutable.
 #[derive(Debug)]

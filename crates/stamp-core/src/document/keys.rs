@@ -40,7 +40,9 @@ impl<'a, 'i> Keys<'a, 'i> {
         let Some(value) = self.table.get(name) else {
             let assumed = default.and_then(read_default).or_else(T::absent);
             return assumed.or_else(|| {
-                report.missing(self.span, format!("missing key `{name}`"));
+                report
+                    .missing(self.span, format!("missing key `{name}`"))
+                    .help(format!("add `{name}`"));
                 T::salvage()
             });
         };

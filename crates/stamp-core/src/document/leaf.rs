@@ -8,10 +8,10 @@ use serde_json::json;
 use toml::de::DeValue;
 
 use super::unit::{UnitError, parse_bytes, parse_duration, parse_percent};
-use super::{FromToml, Json, Report, Span, Value};
+use super::{FromToml, Json, Mistake, Report, Span, Value};
 
 /// Reports that a value is of the wrong kind.
-pub fn mismatch(value: &Value<'_>, expected: &str, report: &mut Report) {
+pub fn mismatch<'r>(value: &Value<'_>, expected: &str, report: &'r mut Report) -> &'r mut Mistake {
     let found = match value.get_ref() {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "an integer",
@@ -23,7 +23,7 @@ pub fn mismatch(value: &Value<'_>, expected: &str, report: &mut Report) {
     };
     report
         .error(value.span().into(), format!("expected {expected}, found {found}"))
-        .label(format!("expected {expected}"));
+        .expected(expected)
 }
 
 /// The string that is written here. In the environment everything that is no list is one.
@@ -51,9 +51,7 @@ pub fn read_parsed<T, E: std::fmt::Display>(
     match parse(&text) {
         Ok(read) => Some(read),
         Err(error) => {
-            report
-                .error(value.span().into(), format!("`{text}`: {error}"))
-                .label(format!("expected {expected}"));
+            report.error(value.span().into(), format!("`{text}`: {error}")).expected(expected);
             None
         }
     }
@@ -174,7 +172,7 @@ impl FromToml for bool {
 
 impl FromToml for String {
     fn read(value: &Value<'_>, report: &mut Report) -> Option<Self> {
-        read_parsed(value, report, "a text", |text| match text {
+        read_parsed(value, report, "a text that is not empty", |text| match text {
             "" => Err("this may not be empty"),
             text => Ok(text.to_owned()),
         })
@@ -211,7 +209,9 @@ impl<const MIN: u32, const MAX: u32> FromToml for Count<MIN, MAX> {
         let read = u32::from_str_radix(number.as_str(), number.radix()).ok();
         let read = read.filter(|number| (MIN..=MAX).contains(number));
         if read.is_none() {
-            report.error(value.span().into(), format!("{number} is out of range")).label(expected);
+            report
+                .error(value.span().into(), format!("{number} is out of range"))
+                .expected(expected);
         }
         read.map(Self)
     }
@@ -242,7 +242,7 @@ impl FromToml for Ratio {
         if read.is_none() {
             report
                 .error(value.span().into(), format!("{text} is out of range"))
-                .label("a number from 0.0 to 1.0");
+                .expected("a number from 0.0 to 1.0");
         }
         read.map(Self)
     }
@@ -261,7 +261,7 @@ impl<const MS_MIN: u64> FromToml for Lasting<MS_MIN> {
         if read < Duration::from_millis(MS_MIN) {
             report
                 .error(value.span().into(), "this duration is too short")
-                .label(format!("expected at least \"{MS_MIN}ms\""));
+                .expected(format_args!("at least \"{MS_MIN}ms\""));
             return None;
         }
         Some(Self(read))
@@ -278,12 +278,12 @@ pub struct Bytes<const MIN: u64, const MAX: u64>(pub u64);
 impl<const MIN: u64, const MAX: u64> FromToml for Bytes<MIN, MAX> {
     fn read(value: &Value<'_>, report: &mut Report) -> Option<Self> {
         let read = read_quantity(value, report, &SIZE, parse_bytes)?;
-        let (message, label) = match read {
+        let (message, expected) = match read {
             read if read < MIN => ("this size is too small", format!("at least \"{MIN}B\"")),
             read if read > MAX => ("this size is too large", format!("at most \"{MAX}B\"")),
             read => return Some(Self(read)),
         };
-        report.error(value.span().into(), message).label(format!("expected {label}"));
+        report.error(value.span().into(), message).expected(expected);
         None
     }
     fn schema() -> Json {
@@ -370,7 +370,10 @@ fn read_quantity<T>(
     parse: impl FnOnce(&str) -> Result<T, UnitError>,
 ) -> Option<T> {
     let Some(text) = string_of(value, report) else {
-        mismatch(value, quantity.expected, report);
+        let mistake = mismatch(value, quantity.expected, report);
+        if let Some(number) = value.get_ref().as_integer() {
+            mistake.help(mend(number.as_str(), UnitError::NoUnit, quantity));
+        }
         return None;
     };
     match parse(&text) {

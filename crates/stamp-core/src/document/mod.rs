@@ -106,7 +106,7 @@ pub fn open<'i>(text: &'i str, report: &mut Report) -> Option<DeTable<'i>> {
         let first = first_of_this_name(&tree, text, span, error.message());
         let mistake = report.syntax(span, error.message());
         if let Some(first) = first {
-            mistake.note(first, "first written here");
+            mistake.note(first, "first written here").help("remove one of them");
         }
         let bare = text.get(span.start..span.end).filter(|bare| !bare.is_empty());
         if let (true, Some(bare)) = (error.message().starts_with("string values"), bare) {

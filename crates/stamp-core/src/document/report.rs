@@ -70,6 +70,17 @@ enum Kind {
     Warning,
 }
 
+impl Kind {
+    /// What to do where nothing more concrete was said.
+    const fn mend(self) -> &'static str {
+        match self {
+            Self::Syntax => "mend this line: the file is TOML (https://toml.io)",
+            Self::Missing => "add what is missing",
+            Self::Wrong | Self::Warning => "correct or remove what is marked",
+        }
+    }
+}
+
 /// One mistake while it is described.
 #[derive(Clone, Debug)]
 pub struct Mistake {
@@ -86,6 +97,11 @@ impl Mistake {
     pub fn label(&mut self, text: impl Into<String>) -> &mut Self {
         self.label = Some(text.into());
         self
+    }
+
+    /// What belongs at the marked place: label and mend in one.
+    pub fn expected(&mut self, what: impl std::fmt::Display) -> &mut Self {
+        self.label(format!("expected {what}")).help(format!("write {what}"))
     }
 
     /// A concrete mend.
@@ -259,6 +275,7 @@ impl Report {
             .collect();
         let header_broken = broken.iter().any(|line| main.line_text(*line).starts_with(b"["));
         let mut mistakes = std::mem::take(&mut self.mistakes);
+        mistakes.sort_by_key(|mistake| mistake.span.start);
         let mut told = Vec::new();
         mistakes.retain(|mistake| match mistake.kind {
             Kind::Warning => true,
@@ -270,7 +287,12 @@ impl Report {
                 is_first
             }
             Kind::Missing => false,
-            Kind::Wrong => !header_broken && !broken.contains(&main.line(mistake.span)),
+            // A value that could not be read stands nowhere.
+            Kind::Wrong => {
+                mistake.span.start < mistake.span.end
+                    && !header_broken
+                    && !broken.contains(&main.line(mistake.span))
+            }
         });
         self.mistakes = mistakes;
     }
@@ -336,7 +358,7 @@ impl<'a> Shown<'a> {
             span,
             message: mistake.message,
             label: mistake.label,
-            help: mistake.help,
+            help: Some(mistake.help.unwrap_or_else(|| mistake.kind.mend().to_owned())),
             note: None,
         };
         if let Some((place, words)) = mistake.note {

@@ -1,6 +1,6 @@
 //! The address of an endpoint as written: one spelling for one machine, as far as text can tell.
 
-use std::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv6Addr};
 
 use serde_json::json;
 

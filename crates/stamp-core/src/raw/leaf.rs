@@ -41,7 +41,7 @@ impl<T: HasShortForm> FromToml for ShortOrLong<T> {
 
 impl FromToml for StampId<'static> {
     fn read(value: &Value<'_>, report: &mut Report) -> Option<Self> {
-        read_parsed(value, report, "the id of a stamp: one DNS label", |text| {
+        read_parsed(value, report, "the id of a stamp such as \"eu-1\"", |text| {
             StampId::parse(text).map(StampId::into_owned)
         })
     }
@@ -52,7 +52,7 @@ impl FromToml for StampId<'static> {
 
 impl FromToml for TenantId<'static> {
     fn read(value: &Value<'_>, report: &mut Report) -> Option<Self> {
-        read_parsed(value, report, "the id of a tenant", |text| {
+        read_parsed(value, report, "the id of a tenant such as \"acme\"", |text| {
             TenantId::parse(text).map(TenantId::into_owned)
         })
     }
@@ -72,7 +72,7 @@ pub fn parse_zone(text: &str) -> Result<Zone, IdError> {
 
 impl FromToml for Zone {
     fn read(value: &Value<'_>, report: &mut Report) -> Option<Self> {
-        read_parsed(value, report, "the name of a residency zone", parse_zone)
+        read_parsed(value, report, "the name of a residency zone such as \"eu\"", parse_zone)
     }
     fn schema() -> Json {
         TenantId::schema()
@@ -123,7 +123,7 @@ pub fn parse_domain(text: &str) -> Result<DomainName, DomainError> {
 
 impl FromToml for DomainName {
     fn read(value: &Value<'_>, report: &mut Report) -> Option<Self> {
-        read_parsed(value, report, "a host name", parse_domain)
+        read_parsed(value, report, "a host name such as \"app.example.com\"", parse_domain)
     }
     fn schema() -> Json {
         json!({ "type": "string", "minLength": 1, "maxLength": 254 })
@@ -244,7 +244,7 @@ pub struct CookieName(pub Box<str>);
 
 impl FromToml for CookieName {
     fn read(value: &Value<'_>, report: &mut Report) -> Option<Self> {
-        read_parsed(value, report, "the name of a cookie", |text| {
+        read_parsed(value, report, "the name of a cookie such as \"stamp\"", |text| {
             // `Method` accepts exactly the tokens, and unlike a header name it does not fold case.
             http::Method::from_bytes(text.as_bytes())
                 .map(|_token| Self(text.into()))

@@ -14,7 +14,7 @@ as_written! {
     /// One stamp: a whole, isolated copy of the application.
     pub struct RawStamp {
         /// Its name: one DNS label.
-        pub id: Written<StampId<'static>>,
+        pub id: Written<OwnId>,
         /// Its addresses, one or more.
         pub endpoints: Written<Vec<Written<RawEndpoint>>>,
         /// The stamps that may stand in for it, in order. Nothing else ever does.
@@ -157,6 +157,23 @@ words! {
         "active" => Self::Active,
         "draining" => Self::Draining,
         "maintenance" => Self::Maintenance,
+    }
+}
+
+/// The name that a stamp gives itself. Where it is no name, the stamp is read all the same, so
+/// that its other mistakes are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnId(pub StampId<'static>);
+
+impl FromToml for OwnId {
+    fn read(value: &Value<'_>, report: &mut Report) -> Option<Self> {
+        StampId::read(value, report).map(Self)
+    }
+    fn schema() -> Json {
+        StampId::schema()
+    }
+    fn salvage() -> Option<Self> {
+        StampId::parse("unnamed").ok().map(Self)
     }
 }
 

@@ -106,8 +106,8 @@ fn rule(raw: &RawIssuer, file: &Path, report: &mut Report) -> Option<IssuerRule>
                 "a token may be used this long after it has expired: keep clocks in step instead",
             );
     }
-    let audiences = unique(&raw.audiences, "audience", report);
-    let algorithms = unique(&raw.algorithms, "algorithm", report);
+    let audiences = unique(&raw.audiences, ("audience", "api.example.com"), report);
+    let algorithms = unique(&raw.algorithms, ("algorithm", "ES256"), report);
     let keys = key_source(raw, file, report)?;
     refuse_keys_of_another_kind(raw, &keys, report);
     Some(IssuerRule {
@@ -123,11 +123,13 @@ fn rule(raw: &RawIssuer, file: &Path, report: &mut Report) -> Option<IssuerRule>
 
 fn unique<T: Clone + PartialEq>(
     list: &Written<Vec<Written<T>>>,
-    what: &str,
+    (what, example): (&str, &str),
     report: &mut Report,
 ) -> Vec<T> {
     if list.value.is_empty() && list.span.is_written() {
-        report.missing(list.span, format!("at least one {what} must be named"));
+        report
+            .missing(list.span, format!("at least one {what} must be named"))
+            .help(format!("name one: `{what}s = [\"{example}\"]`"));
     }
     let mut kept: Vec<&Written<T>> = Vec::with_capacity(list.value.len());
     for item in &list.value {
@@ -135,7 +137,8 @@ fn unique<T: Clone + PartialEq>(
             Some(first) => {
                 report
                     .error(item.span, format!("this {what} is listed twice"))
-                    .note(first.span, "first listed here");
+                    .note(first.span, "first listed here")
+                    .help("remove one of them");
             }
             None => kept.push(item),
         }

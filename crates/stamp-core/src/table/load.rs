@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::own::{OwnAddress, refuse_own_addresses};
 use super::stamps::Stamps;
 use super::tenant_file::TenantFile;
 use super::tenants::Tenants;
@@ -32,12 +33,29 @@ pub struct Loaded {
     pub tenants_kept: usize,
 }
 
-/// Loads a table. `read` reads a file that routing.toml names; `former` is the table in force,
-/// from which tenants with bad rows keep their entry.
+/// What a table is judged by besides its own text.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Circumstances<'a> {
+    /// The table in force, from which tenants with bad rows keep their entry.
+    pub former: Option<&'a RoutingTable>,
+    /// The gateway's own addresses, which no endpoint may have.
+    pub own: &'a [OwnAddress],
+}
+
+/// Loads a table that knows nothing of the gateway around it: see `load_in`.
 pub fn load(
     main: SourceText,
     read: &mut dyn FnMut(&Path) -> io::Result<Arc<[u8]>>,
     former: Option<&RoutingTable>,
+) -> Result<Loaded, Rejected> {
+    load_in(main, read, Circumstances { former, own: &[] })
+}
+
+/// Loads a table. `read` reads a file that routing.toml names.
+pub fn load_in(
+    main: SourceText,
+    read: &mut dyn FnMut(&Path) -> io::Result<Arc<[u8]>>,
+    circumstances: Circumstances<'_>,
 ) -> Result<Loaded, Rejected> {
     let (file, text) = (main.path.clone(), Arc::clone(&main.text));
     let mut report = Report::new(main);
@@ -52,7 +70,8 @@ pub fn load(
     let Some(raw) = raw.filter(|_| !report.has_syntax_errors()) else {
         return Err(report.finish().into());
     };
-    let mut loading = Loading { file: &file, read, former, report };
+    let mut loading = Loading { file: &file, read, former: circumstances.former, report };
+    refuse_own_addresses(&raw.stamp, circumstances.own, &mut loading.report);
     let (table, tenants_kept) = loading.build(&raw);
     let mut files = loading.tenant_files(&raw.tenant_file);
     files.extend(table.identity.key_files());

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use super::zones::Zones;
+use super::zones::{FEWER_ZONES, Zones};
 use super::{
     Edge, Endpoint, FailbackPolicy, HealthPolicy, PassivePolicy, PoolPolicy, RetryPolicy, Stamp,
 };
@@ -60,8 +60,9 @@ impl Stamps {
 
     /// Adds a stamp without its edges; `false` if its name is taken.
     fn add(&mut self, raw: &RawStamp, zones: &mut Zones, report: &mut Report) -> bool {
-        let id = &raw.id.value;
-        if let Some(first) = self.by_id.get(id.as_str()) {
+        let id = &raw.id.value.0;
+        let is_named = raw.id.span.is_written();
+        if let Some(first) = self.by_id.get(id.as_str()).filter(|_| is_named) {
             let first = self.id_spans.get(first.at()).copied().unwrap_or_default();
             report
                 .error(raw.id.span, format!("stamp `{id}` is declared twice"))
@@ -75,7 +76,10 @@ impl Stamps {
         let policy = &raw.policy;
         let residency = policy.residency.as_ref().and_then(|zone| {
             let number = zones.zone(&zone.value.0);
-            number.inspect_err(|error| _ = report.error(zone.span, error.to_string())).ok()
+            let refuse = |error: &_| {
+                report.error(zone.span, ToString::to_string(error)).help(FEWER_ZONES);
+            };
+            number.inspect_err(refuse).ok()
         });
         self.list.push(Stamp {
             id: id.clone(),
@@ -92,7 +96,9 @@ impl Stamps {
             endpoints,
             failover: Vec::new(),
         });
-        self.by_id.insert(id.clone(), index);
+        if is_named {
+            self.by_id.insert(id.clone(), index);
+        }
         self.id_spans.push(raw.id.span);
         self.edge_spans.push(Vec::new());
         true
@@ -107,11 +113,13 @@ impl Stamps {
         let list = &raw.endpoints;
         if list.value.is_empty() && list.span.is_written() {
             report
-                .missing(list.span, format!("stamp `{}` has no endpoint", raw.id.value))
+                .missing(list.span, format!("stamp `{}` has no endpoint", raw.id.value.0))
                 .help("add one: `endpoints = [{ url = \"http://10.1.0.10:8080\" }]`");
         }
         if list.value.len() > ENDPOINTS_MAX {
-            report.error(list.span, format!("a stamp has at most {ENDPOINTS_MAX} endpoints"));
+            report
+                .error(list.span, format!("a stamp has at most {ENDPOINTS_MAX} endpoints"))
+                .help("name a load balancer in front of them, or make two stamps of this one");
         }
         let mut endpoints = Vec::with_capacity(list.value.len());
         for Written { value: endpoint, .. } in &list.value {
@@ -142,7 +150,9 @@ impl Stamps {
         report: &mut Report,
     ) {
         if let Some(beyond) = edges.get(EDGES_MAX) {
-            report.error(beyond.span, format!("a stamp has at most {EDGES_MAX} failover edges"));
+            report
+                .error(beyond.span, format!("a stamp has at most {EDGES_MAX} failover edges"))
+                .help("remove this edge and those after it");
         }
         let mut places: BTreeMap<StampIndex, Span> = BTreeMap::new();
         let mut built = Vec::with_capacity(edges.len());

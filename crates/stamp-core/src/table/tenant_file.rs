@@ -19,6 +19,9 @@ pub(super) const FILE_BYTES_MAX: usize = 256 << 20;
 /// The most bad rows that are listed one by one.
 const ROWS_LISTED_MAX: usize = 20;
 
+/// What to do about a bad row.
+const MEND_ROW: &str = "mend this row";
+
 const COLUMNS: [&str; 4] = ["tenant", "stamp", "residency", "state"];
 
 /// The text of one tenant file.
@@ -66,13 +69,17 @@ impl TenantFile<'_> {
             }
         };
         if bytes.len() > FILE_BYTES_MAX {
-            report.error(self.named_at, format!("{} has over 256 MiB", self.path.display()));
+            report
+                .error(self.named_at, format!("{} has over 256 MiB", self.path.display()))
+                .help("split it into several tenant files");
             return None;
         }
         let base = report.add_text(self.path.clone(), Origin::File, Arc::clone(&bytes));
         if let Err(error) = str::from_utf8(&bytes) {
             let at = base + error.valid_up_to();
-            report.error(Span { start: at, end: at }, "this is not UTF-8");
+            report
+                .error(Span { start: at, end: at }, "this is not UTF-8")
+                .help("save the file as UTF-8");
             return None;
         }
         Some((bytes, base))
@@ -157,7 +164,9 @@ impl<'a> Rows<'a> {
             Ok(true) => {}
             Ok(false) => return None,
             Err(error) => {
-                report.error(self.span(), format!("this is no CSV: {error}"));
+                report
+                    .error(self.span(), format!("this is no CSV: {error}"))
+                    .help("mend this row (RFC 4180)");
                 return None;
             }
         }
@@ -209,7 +218,9 @@ impl<'a> Rows<'a> {
             };
             let slot = columns.places.get_mut(column);
             if slot.and_then(|slot| slot.replace(place)).is_some() {
-                report.error(span, format!("column `{name}` is named twice"));
+                report
+                    .error(span, format!("column `{name}` is named twice"))
+                    .help("remove one of them");
                 is_good = false;
             }
         }
@@ -309,15 +320,17 @@ impl BadRows {
                 .error(named_at, format!("{bad} of {rows} rows are bad: more than 1 %"))
                 .help("mend the rows; the file is refused as a whole");
             for (span, message) in listed {
-                report.error(span, message);
+                report.error(span, message).help(MEND_ROW);
             }
             return;
         }
         for (span, message) in listed {
-            report.warning(span, message);
+            report.warning(span, message).help(MEND_ROW);
         }
         if unlisted > 0 {
-            report.warning(named_at, format!("{unlisted} more rows of this file are bad"));
+            report
+                .warning(named_at, format!("{unlisted} more rows of this file are bad"))
+                .help("mend them as well");
         }
     }
 }

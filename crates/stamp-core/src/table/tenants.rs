@@ -6,7 +6,7 @@ use super::ResidencyIndex;
 use hashbrown::HashMap;
 
 use super::stamps::Stamps;
-use super::zones::{TooManyZones, Zones};
+use super::zones::{FEWER_ZONES, TooManyZones, Zones};
 use crate::directory::{Directory, FenceIndex, InsertError, Tenant};
 use crate::document::{Named, Report, Span, Written, did_you_mean};
 use crate::id::{StampIndex, TenantId, TenantIndex};
@@ -57,7 +57,9 @@ impl<'a> Tenants<'a> {
         for (place, stamp) in (0..).map(StampIndex).zip(&stamps.list) {
             match zones.fence_of_home(stamp.residency) {
                 Ok(fence) => _ = by_stamp.insert(stamp.id.as_str(), (place, fence)),
-                Err(error) => _ = report.error(Span::default(), error.to_string()),
+                Err(error) => {
+                    report.error(Span::default(), error.to_string()).help(FEWER_ZONES);
+                }
             }
         }
         Self {
@@ -171,7 +173,9 @@ impl<'a> Tenants<'a> {
                     .help("a tenant lives on one stamp: remove one of the entries");
             }
             Err(error @ InsertError::Full) => {
-                self.report.error(span, error.to_string());
+                self.report
+                    .error(span, error.to_string())
+                    .help("spread the tenants over several gateways");
             }
         }
     }
@@ -188,8 +192,8 @@ impl<'a> Tenants<'a> {
             let host = match parse_domain(text) {
                 Ok(host) => host.0,
                 Err(error) => {
-                    let expected = "expected a host name such as \"orders.acme.example\"";
-                    self.report.error(*span, format!("`{text}`: {error}")).label(expected);
+                    let expected = "a host name such as \"orders.acme.example\"";
+                    self.report.error(*span, format!("`{text}`: {error}")).expected(expected);
                     continue;
                 }
             };
@@ -219,7 +223,9 @@ impl<'a> Tenants<'a> {
             return found;
         }
         if self.left_out.contains(name.as_str()) {
-            self.report.warning(*span, format!("tenant `{name}` is left out, and so is this host"));
+            self.report
+                .warning(*span, format!("tenant `{name}` is left out, and so is this host"))
+                .help("mend the tenant's row");
             return None;
         }
         let known = self.directory.iter().map(|(_, known, _)| known).take(SUGGEST_AMONG_MAX);

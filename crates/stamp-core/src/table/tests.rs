@@ -1,5 +1,7 @@
 //! Every kind of mistake in routing.toml: where it is said to be, and in which words.
 
+mod tenant_file;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,20 +32,6 @@ fn no_files(_path: &Path) -> io::Result<Arc<[u8]>> {
 fn loaded(body: &str) -> Loaded {
     let result = load(text(body), &mut no_files, None);
     result.unwrap_or_else(|rejected| panic!("{}", told(&rejected.diagnostics, &rejected.sources)))
-}
-
-/// Loads with one tenant file, over a former table.
-fn with_rows(rows: &str, former: Option<&RoutingTable>) -> Result<Loaded, Rejected> {
-    let bytes: Arc<[u8]> = rows.as_bytes().into();
-    let body = format!("{STAMPS}[[tenant_file]]\npath = \"tenants.csv\"\n");
-    load(
-        text(&body),
-        &mut |path| {
-            assert_eq!(path, Path::new("/etc/tenants.csv"));
-            Ok(Arc::clone(&bytes))
-        },
-        former,
-    )
 }
 
 /// One line a diagnostic: `file:line: marked text: message; help: ...; note line: ...`.
@@ -188,9 +176,11 @@ fn all_mistakes_are_told_at_once() {
          name = 5\n[[stamp]]\nid = \"a_b\"\nendpoint = []\nbalance = \"round-robin\"\n",
         "routing.toml:3: <conflcit> unknown key `conflcit`; help: did you mean `conflict`?\n\
          routing.toml:4: <\"hash\"> unknown word \"hash\"; help: write \"reject\"\n\
-         routing.toml:6: <5> expected a header name such as \"X-Stamp-Id\", found an integer\n\
-         routing.toml:7: <[[stamp]]> missing key `endpoints`\n\
-         routing.toml:8: <\"a_b\"> `a_b`: byte 0x5f at 1 may not stand in an id\n\
+         routing.toml:6: <5> expected a header name such as \"X-Stamp-Id\", found an integer; \
+         help: write a header name such as \"X-Stamp-Id\"\n\
+         routing.toml:7: <[[stamp]]> missing key `endpoints`; help: add `endpoints`\n\
+         routing.toml:8: <\"a_b\"> `a_b`: byte 0x5f at 1 may not stand in an id; \
+         help: write the id of a stamp such as \"eu-1\"\n\
          routing.toml:9: <endpoint> unknown key `endpoint`; help: did you mean `endpoints`?\n\
          routing.toml:10: <\"round-robin\"> unknown word \"round-robin\"; \
          help: did you mean `round_robin`?",
@@ -204,7 +194,8 @@ fn all_syntax_errors_are_told_and_nothing_that_follows_from_them() {
         "routing.toml:3: <eu-1> string values must be quoted, expected literal string; \
          help: write \"eu-1\"\n\
          routing.toml:4: <idd> unknown key `idd`; help: did you mean `id`?\n\
-         routing.toml:5: <> invalid inline table element, expected `,`",
+         routing.toml:5: <> invalid inline table element, expected `,`; \
+         help: mend this line: the file is TOML (https://toml.io)",
     );
 }
 
@@ -212,7 +203,7 @@ fn all_syntax_errors_are_told_and_nothing_that_follows_from_them() {
 fn a_key_written_twice_names_both_places() {
     check_with_stamps(
         "[tenants]\nacme = \"eu-1\"\nacme = \"us-1\"\n",
-        "routing.toml:4: <acme> duplicate key; first written here: 3",
+        "routing.toml:4: <acme> duplicate key; help: remove one of them; first written here: 3",
     );
 }
 
@@ -231,7 +222,7 @@ fn the_version_is_there_and_first() {
         let rejected = load(source, &mut no_files, None).unwrap_err();
         told(&rejected.diagnostics, &rejected.sources)
     };
-    assert_eq!(of(""), "r:1: <> missing key `version`");
+    assert_eq!(of(""), "r:1: <> missing key `version`; help: add `version`");
     assert_eq!(
         of("tenants = {}\nversion = 1\n"),
         "r:2: <version> `version` must be the first key; \
@@ -253,14 +244,15 @@ fn quantities_have_units_and_ranges() {
     check(
         "[defaults.stamp]\nmax_in_flight = 0\nhealth = { interval = \"5\", timeout = \"0s\" }\n\
          retry = { budget = 0.2, replay_bytes = \"64KB\", attempts = 11 }\n",
-        "routing.toml:3: <0> 0 is out of range\n\
+        "routing.toml:3: <0> 0 is out of range; help: write an integer from 1 to 10000000\n\
          routing.toml:4: <\"5\"> `5`: the unit is missing; \
          help: write \"5s\"; the units are ms, s, m and h\n\
-         routing.toml:4: <\"0s\"> this duration is too short\n\
-         routing.toml:5: <0.2> expected a share such as \"20%\", found a float\n\
+         routing.toml:4: <\"0s\"> this duration is too short; help: write at least \"1ms\"\n\
+         routing.toml:5: <0.2> expected a share such as \"20%\", found a float; \
+         help: write a share such as \"20%\"\n\
          routing.toml:5: <\"64KB\"> `64KB`: unknown unit; \
          help: write \"64KiB\"; the units are B, KiB, MiB and GiB\n\
-         routing.toml:5: <11> 11 is out of range",
+         routing.toml:5: <11> 11 is out of range; help: write an integer from 1 to 10",
     );
 }
 
@@ -394,11 +386,14 @@ fn an_issuer_is_declared_once_and_accepts_something() {
                   tenant_claim = \"a..b\"\njwks_file = \"j\"\nleeway = \"2m\"\n";
     check_with_stamps(
         &format!("{}{issuer}", issuer.replace("a..b", "a.b")),
-        "routing.toml:4: <[]> at least one audience must be named\n\
-         routing.toml:5: <\"ES256\"> this algorithm is listed twice; first listed here: 5\n\
+        "routing.toml:4: <[]> at least one audience must be named; \
+         help: name one: `audiences = [\"api.example.com\"]`\n\
+         routing.toml:5: <\"ES256\"> this algorithm is listed twice; \
+         help: remove one of them; first listed here: 5\n\
          routing.toml:8: <\"2m\"> this leeway is too long; help: a token may be used this long \
          after it has expired: keep clocks in step instead\n\
-         routing.toml:13: <\"a..b\"> `a..b`: the names between dots may not be empty",
+         routing.toml:13: <\"a..b\"> `a..b`: the names between dots may not be empty; \
+         help: write the name of a claim such as \"tid\" or \"org.id\"",
     );
     let good = "[[identity.jwt]]\nissuer = \"i\"\naudiences = [\"a\"]\nalgorithms = [\"ES256\"]\n\
                 tenant_claim = \"t\"\njwks_file = \"j\"\n";
@@ -415,13 +410,18 @@ fn hosts_and_headers_mean_one_thing() {
         "[identity.host]\npatterns = [\"*.a.x\", \"{tenant}.\", \"{tenant}.{stamp}.x\"]\nneutral = [\"a.x\"]\n\
          [identity.header]\nname = \"Authorization\"\n[identity.cookie]\nname = \"a b\"\n\
          [domains]\n\"a.x\" = \"acme\"\n[tenants]\nacme = \"eu-1\"\n",
-        "routing.toml:3: <\"*.a.x\"> `*.a.x`: a pattern begins with `{tenant}.` or `{stamp}.`\n\
-         routing.toml:3: <\"{tenant}.\"> `{tenant}.`: a host name may not be empty\n\
+        "routing.toml:3: <\"*.a.x\"> `*.a.x`: a pattern begins with `{tenant}.` or `{stamp}.`; \
+         help: write a pattern such as \"{tenant}.app.example.com\"\n\
+         routing.toml:3: <\"{tenant}.\"> `{tenant}.`: a host name may not be empty; \
+         help: write a pattern such as \"{tenant}.app.example.com\"\n\
          routing.toml:3: <\"{tenant}.{stamp}.x\"> `{tenant}.{stamp}.x`: \
-         each label has 1 to 63 letters, digits and inner hyphens\n\
+         each label has 1 to 63 letters, digits and inner hyphens; \
+         help: write a pattern such as \"{tenant}.app.example.com\"\n\
          routing.toml:6: <\"Authorization\"> `Authorization`: \
-         this header has another meaning and cannot carry an identity\n\
-         routing.toml:8: <\"a b\"> `a b`: this is no cookie name (RFC 6265, section 4.1.1)\n\
+         this header has another meaning and cannot carry an identity; \
+         help: write a header name such as \"X-Stamp-Id\"\n\
+         routing.toml:8: <\"a b\"> `a b`: this is no cookie name (RFC 6265, section 4.1.1); \
+         help: write the name of a cookie such as \"stamp\"\n\
          routing.toml:10: <\"a.x\"> host `a.x` is neutral and names a tenant; \
          help: remove it here, or from `neutral` of `[identity.host]`",
     );
@@ -513,129 +513,47 @@ fn a_file_that_is_too_large_is_not_read() {
 }
 
 #[test]
-fn a_tenant_file_that_cannot_be_read_refuses_the_table() {
-    check_with_stamps(
-        "[[tenant_file]]\npath = \"t.csv\"\n[[tenant_file]]\npath = \"./t.csv\"\n",
-        "routing.toml:3: <\"t.csv\"> cannot read /etc/t.csv: entity not found; \
-         help: the path is relative to the directory of this file\n\
-         routing.toml:5: <\"./t.csv\"> this tenant file is named twice; \
-         help: remove one of them; first named here: 3",
-    );
-}
-
-fn refused_rows(rows: &str, former: Option<&RoutingTable>) -> String {
-    let rejected = with_rows(rows, former).unwrap_err();
-    told(&rejected.diagnostics, &rejected.sources)
-}
-
-#[test]
-fn a_tenant_file_is_csv() {
-    let rows = "state,tenant,stamp,residency\r\n,\"Acme\",eu-1,\r\n\r\nsuspended,b,us-1,us|ca\r\n";
-    let loaded = with_rows(rows, None).unwrap();
-    let directory = &loaded.table.directory;
-    assert_eq!(directory.tenant(directory.find("acme").unwrap()).home, StampIndex(0));
-    let b = directory.tenant(directory.find("b").unwrap());
-    assert_eq!(b.state, TenantState::Suspended);
-    assert_eq!(loaded.table.fence_zones(b.fence).count(), 2);
-    assert_eq!(loaded.files, [PathBuf::from("/etc/tenants.csv")]);
-}
-
-#[test]
-fn a_tenant_file_of_bad_structure_is_refused() {
-    let help = "the first line names the columns: `tenant,stamp`, and `,residency,state`";
-    let refused = |rows: &str| refused_rows(rows, None);
-    let expected = |told: &str| format!("tenants.csv:1: {told}; help: {help}");
-    assert_eq!(refused(""), expected("<> this tenant file has no header line"));
-    assert_eq!(
-        refused("a1,eu-1\n"),
-        expected("<a1,eu-1> unknown column `a1`")
-            + "\n"
-            + &expected("<a1,eu-1> unknown column `eu-1`")
-    );
-    assert_eq!(
-        refused("tenant,stmap\n"),
-        "tenants.csv:1: <tenant,stmap> unknown column `stmap`; help: did you mean `stamp`?"
-    );
-    assert_eq!(refused("tenant\n"), expected("<tenant> there is no column `stamp`"));
-    assert_eq!(
-        refused("tenant,stamp,tenant\n"),
-        "tenants.csv:1: <tenant,stamp,tenant> column `tenant` is named twice"
-    );
-    assert_eq!(
-        refused("tenant,stamp\na,eu-1\n\"b,eu-1\nc,eu-1\n"),
-        "tenants.csv:3: <\"b,eu-1> a quoted field goes on in the next line; help: close the quotes"
-    );
-}
-
-#[test]
-fn a_tenant_file_is_utf_8() {
-    let bytes: Arc<[u8]> = b"tenant,stamp\na\xff,eu-1\n".as_slice().into();
-    let body = format!("{STAMPS}[[tenant_file]]\npath = \"tenants.csv\"\n");
-    let rejected = load(text(&body), &mut |_| Ok(Arc::clone(&bytes)), None).unwrap_err();
-    let told = told(&rejected.diagnostics, &rejected.sources);
-    assert_eq!(told, "tenants.csv:2: <> this is not UTF-8");
-}
-
-/// A hundred good rows behind the header, and these.
-fn rows(more: &str) -> String {
-    let good: String = (0..100).map(|number| format!("t{number},eu-1\n")).collect();
-    format!("tenant,stamp\n{good}{more}")
-}
-
-#[test]
-fn a_bad_row_keeps_the_former_entry_of_its_tenant() {
-    let former = with_rows("tenant,stamp,state\nacme,us-1,suspended\n", None).unwrap().table;
-    let loaded = with_rows(&rows("acme,us-11\n"), Some(&former)).unwrap();
-    assert_eq!(
-        told(&loaded.warnings, &loaded.sources),
-        "tenants.csv:102: <acme,us-11> tenant `acme`: there is no stamp `us-11`: \
-         it keeps its former entry"
-    );
-    assert_eq!(loaded.tenants_kept, 1);
-    let directory = &loaded.table.directory;
-    let acme = directory.tenant(directory.find("acme").unwrap());
-    assert_eq!((acme.home, acme.state), (StampIndex(1), TenantState::Suspended));
-    let fence: Vec<_> = loaded.table.fence_zones(acme.fence).collect();
-    assert_eq!(fence, ["us"]);
-}
-
-#[test]
-fn a_bad_row_of_an_unknown_tenant_is_left_out() {
-    let loaded = with_rows(&rows("acme,eu-1,us\n"), None).unwrap();
-    assert_eq!(
-        told(&loaded.warnings, &loaded.sources),
-        "tenants.csv:102: <acme,eu-1,us> tenant `acme`: \
-         this row has 3 columns and the header has 2: it is left out"
-    );
-    assert_eq!((loaded.tenants_kept, loaded.table.directory.find("acme")), (0, None));
-    assert_eq!(loaded.table.directory.len(), 100);
-}
-
-#[test]
-fn more_than_one_bad_row_in_a_hundred_refuses_the_file() {
-    assert_eq!(
-        refused_rows(&rows("a b,eu-1\nc,\n"), None),
-        "routing.toml:12: <\"tenants.csv\"> 2 of 102 rows are bad: more than 1 %; \
-         help: mend the rows; the file is refused as a whole\n\
-         tenants.csv:102: <a b,eu-1> this is no tenant id: byte 0x20 at 1 may not stand in an id: \
-         the row is left out\n\
-         tenants.csv:103: <c,> tenant `c`: `` is no stamp id: it is left out"
-    );
-}
-
-#[test]
-fn a_tenant_in_two_places_is_refused_with_both() {
-    assert_eq!(
-        refused_rows("tenant,stamp\na,eu-1\nb,eu-1\nA,us-1\n", None),
-        "tenants.csv:4: <A,us-1> tenant `a` has two entries; \
-         help: a tenant lives on one stamp: remove one of the entries; first entry: 2"
-    );
-    let bytes: Arc<[u8]> = b"tenant,stamp\na,eu-1\n".as_slice().into();
-    let body = format!("{STAMPS}[tenants]\na = \"us-1\"\n[[tenant_file]]\npath = \"t.csv\"\n");
-    let rejected = load(text(&body), &mut |_| Ok(Arc::clone(&bytes)), None).unwrap_err();
+fn no_endpoint_leads_to_the_gateway_itself() {
+    let own = [
+        OwnAddress { address: "127.0.0.1:9900".parse().unwrap(), door: OwnDoor::Admin },
+        OwnAddress { address: "0.0.0.0:8080".parse().unwrap(), door: OwnDoor::Listener },
+    ];
+    let body = "[[stamp]]\nid = \"a\"\nendpoints = [\n{ url = \"http://localhost:9900\" },\n\
+                { url = \"http://127.0.0.1:8080\" },\n{ url = \"http://10.1.0.10:8080\" }]\n";
+    let circumstances = Circumstances { own: &own, ..Circumstances::default() };
+    let rejected = load_in(text(body), &mut no_files, circumstances).unwrap_err();
     assert_eq!(
         told(&rejected.diagnostics, &rejected.sources),
-        "t.csv:2: <a,eu-1> tenant `a` has two entries; help: a tenant lives on one stamp: \
-         remove one of the entries (first entry: /etc/routing.toml:12)"
+        "routing.toml:5: <\"http://localhost:9900\"> endpoint `localhost:9900` is the address of \
+         the admin plane; help: no tenant may reach the admin plane: \
+         write the address of the application\n\
+         routing.toml:6: <\"http://127.0.0.1:8080\"> endpoint `127.0.0.1:8080` is an address of \
+         the gateway itself; help: requests would come back for ever: \
+         write the address of the application"
+    );
+    loaded(body);
+}
+
+#[test]
+fn a_stamp_with_a_bad_name_is_read_all_the_same() {
+    check(
+        "[[stamp]]\nid = \"A_1\"\nendpoints = []\nfailover = [\"c\"]\n\
+         [[stamp]]\nendpoints = [{ url = \"http://h:1\" }]\n",
+        "routing.toml:3: <\"A_1\"> `A_1`: byte 0x5f at 1 may not stand in an id; \
+         help: write the id of a stamp such as \"eu-1\"\n\
+         routing.toml:4: <[]> stamp `unnamed` has no endpoint; \
+         help: add one: `endpoints = [{ url = \"http://10.1.0.10:8080\" }]`\n\
+         routing.toml:5: <\"c\"> there is no stamp `c`; \
+         help: declare it: `[[stamp]]` with `id = \"c\"`\n\
+         routing.toml:6: <[[stamp]]> missing key `id`; help: add `id`",
+    );
+}
+
+#[test]
+fn what_stands_nowhere_in_a_broken_text_is_not_told() {
+    check_with_stamps(
+        "[tenants]\nacme = \"eu-1\"\n= = =\n",
+        "routing.toml:4: <> unquoted keys cannot be empty, expected letters, numbers, `-`, `_`; \
+         help: mend this line: the file is TOML (https://toml.io)",
     );
 }

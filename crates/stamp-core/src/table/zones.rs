@@ -8,6 +8,9 @@ use crate::directory::FenceIndex;
 /// The set that fences nobody in. Always the first.
 pub(super) const UNFENCED: FenceIndex = FenceIndex(0);
 
+/// What to do about too many zones.
+pub(super) const FEWER_ZONES: &str = "name fewer zones, and fewer different sets of them";
+
 /// More zones or sets of zones than a table can number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a table has at most 65535 residency zones and sets of them")]
