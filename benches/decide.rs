@@ -1,5 +1,7 @@
 //! What the decisions cost: identify, resolve and choose, at three sizes of table.
 
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a bench fails by panicking")]
+
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! A round trip through the gateway beside one straight to the stamp, over loopback.
 
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a bench fails by panicking")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;

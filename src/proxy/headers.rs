@@ -344,22 +344,32 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderVal
 fn request_id(wall_ms: u64, random: &mut fastrand::Rng) -> HeaderValue {
     let high = (wall_ms << 16) | 0x7000 | u64::from(random.u16(..0x1000));
     let low = (random.u64(..) >> 2) | (0b10 << 62);
-    let mut text = [b'-'; 36];
-    let digits = hex(high).into_iter().chain(hex(low));
-    let places = text.iter_mut().enumerate().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23));
-    for ((_, place), digit) in places.zip(digits) {
-        *place = digit;
-    }
-    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    let ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) = (hex(high), hex(low));
+    let groups: [&[[u8; 2]]; 5] = [&[a, b, c, d], &[e, f], &[g, h], &[i, j], &[k, l, m, n, o, p]];
+    header_value(&groups.map(<[[u8; 2]]>::as_flattened).join(&b'-'))
 }
 
-fn hex(number: u64) -> [u8; 16] {
-    let mut digits = [0; 16];
-    for (place, shift) in digits.iter_mut().zip((0..16).rev()) {
-        let nibble = (number >> (shift * 4)) & 0xf;
-        *place = b"0123456789abcdef".get(nibble as usize).copied().unwrap_or(b'0');
+fn header_value(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+/// The two digits of each byte.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(clippy::indexing_slicing, reason = "both are below their length")]
+        {
+            table[byte] = [digits[byte >> 4], digits[byte & 15]];
+        }
+        byte += 1;
     }
-    digits
+    table
+};
+
+fn hex(number: u64) -> [[u8; 2]; 8] {
+    number.to_be_bytes().map(|byte| HEX.get(usize::from(byte)).copied().unwrap_or_default())
 }
 
 /// W3C Trace Context: a good `traceparent` passes with its `tracestate`; else a new trace begins.
@@ -369,17 +379,10 @@ pub(super) fn set_trace(headers: &mut HeaderMap, random: &mut fastrand::Rng) {
         return;
     }
     headers.remove(TRACESTATE);
-    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-    let trace = hex(random.u64(..)).into_iter().chain(hex(random.u64(1..)));
-    let parent = hex(random.u64(1..));
-    let places = text.iter_mut().enumerate();
-    let places = places.filter(|(at, _)| (3..35).contains(at) || (36..52).contains(at));
-    for ((_, place), digit) in places.zip(trace.chain(parent)) {
-        *place = digit;
-    }
-    if let Ok(value) = HeaderValue::from_bytes(&text) {
-        headers.insert(TRACEPARENT, value);
-    }
+    let (high, low, parent) = (hex(random.u64(..)), hex(random.u64(1..)), hex(random.u64(1..)));
+    let (high, low, parent) = (high.as_flattened(), low.as_flattened(), parent.as_flattened());
+    let text = [b"00-", high, low, b"-", parent, b"-00"].concat();
+    headers.insert(TRACEPARENT, header_value(&text));
 }
 
 fn is_traceparent(bytes: &[u8]) -> bool {
@@ -405,4 +408,72 @@ fn is_traceparent(bytes: &[u8]) -> bool {
 pub(super) fn set_upgrade(headers: &mut HeaderMap, upgrade: HeaderValue) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, upgrade);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_id_is_a_uuid_of_version_7_that_begins_with_the_time() {
+        let id = request_id(0x0123_4567_89ab, &mut fastrand::Rng::with_seed(1));
+        let id = id.to_str().unwrap();
+        assert!(id.starts_with("01234567-89ab-7"), "{id}");
+        let lengths: Vec<usize> = id.split('-').map(str::len).collect();
+        assert_eq!(lengths, [8, 4, 4, 4, 12]);
+        assert!(matches!(id.as_bytes()[19], b'8'..=b'b'), "{id}");
+    }
+
+    #[test]
+    fn a_new_trace_is_well_formed_and_a_good_one_stays() {
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACESTATE, HeaderValue::from_static("of=nobody"));
+        set_trace(&mut headers, &mut fastrand::Rng::with_seed(1));
+        assert!(is_traceparent(headers[TRACEPARENT].as_bytes()));
+        assert!(!headers.contains_key(TRACESTATE), "it belonged to no trace");
+        let before = headers[TRACEPARENT].clone();
+        set_trace(&mut headers, &mut fastrand::Rng::with_seed(2));
+        assert_eq!(headers[TRACEPARENT], before);
+    }
+
+    #[test]
+    fn what_is_no_traceparent_is_replaced() {
+        let zero = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
+        for bad in ["", "00", zero, "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"] {
+            assert!(!is_traceparent(bad.as_bytes()), "{bad}");
+        }
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert!(is_traceparent(good.as_bytes()));
+    }
+
+    #[test]
+    fn connection_cannot_delete_what_is_ours() {
+        let rules = HeaderRules {
+            stamp_name: X_STAMP_ID,
+            tenant_name: None,
+            accept_from: stamp_core::table::AcceptFrom::Any,
+        };
+        let mut headers = HeaderMap::new();
+        let options = "close, X-Secret, Host, Authorization, Via";
+        headers.insert(header::CONNECTION, HeaderValue::from_static(options));
+        for name in ["x-secret", "host", "authorization", "via", "x-stamp-id", "x-forwarded-for"] {
+            headers.insert(name, HeaderValue::from_static("x"));
+        }
+        strip_request(&mut headers, &rules, Peer::Untrusted).unwrap();
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["authorization", "host", "via"]);
+    }
+
+    #[test]
+    fn the_client_is_the_first_from_the_right_that_is_no_proxy() {
+        let mut headers = HeaderMap::new();
+        let chain = "203.0.113.9, 192.0.2.7, 10.0.0.2";
+        headers.insert(X_FORWARDED_FOR, HeaderValue::from_static(chain));
+        let proxy = |ip: IpAddr| matches!(ip, IpAddr::V4(ip) if ip.octets()[0] == 10);
+        let client = client_address(&headers, IpAddr::from([10, 0, 0, 1]), proxy);
+        assert_eq!(client, IpAddr::from([192, 0, 2, 7]));
+        let direct = client_address(&headers, IpAddr::from([198, 51, 100, 1]), proxy);
+        assert_eq!(direct, IpAddr::from([198, 51, 100, 1]));
+    }
 }

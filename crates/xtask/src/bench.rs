@@ -200,7 +200,10 @@ fn start_stampgate(directory: &Path) -> Result<Running, Box<dyn Error>> {
     fs::write(prefix.join("routing.toml"), routing_toml())?;
     let child = Command::new("taskset")
         .args(["-c", "1"])
-        .arg(root().join("target/release/stampgate"))
+        .arg(PathBuf::from(
+            std::env::var("SG")
+                .unwrap_or_else(|_| root().join("target/release/stampgate").display().to_string()),
+        ))
         .args(["run", "-c"])
         .arg(prefix.join("gateway.toml"))
         .stderr(fs::File::create(prefix.join("stderr.log"))?)
@@ -213,9 +216,14 @@ fn wait_for(running: Running) -> Result<Running, Box<dyn Error>> {
         if std::net::TcpStream::connect(("127.0.0.1", running.port)).is_ok() {
             return Ok(running);
         }
-        std::thread::sleep(Duration::from_millis(50));
+        pause();
     }
     Err(format!("{} does not listen on port {}", running.name, running.port).into())
+}
+
+#[expect(clippy::disallowed_methods, reason = "this program has no runtime to block")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(50));
 }
 
 const HOSTS_LUA: &str = r#"

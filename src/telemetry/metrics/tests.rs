@@ -24,7 +24,7 @@ fn full() -> Scrape {
     }
     scrape.counts.unrouted.errors.insert("missing_identifier", 4);
     scrape.counts.overhead.observe(Duration::from_micros(60));
-    scrape.counts.resolutions.insert(("host", "ok"), 2);
+    scrape.counts.resolutions.push((("host", "ok"), 2));
     scrape.counts.tokens.insert(("https://a\"b\\c\n".into(), "ok"), 2);
     scrape.counts.idle_connections.insert(3, 2);
     scrape.counts.client_connections.insert(0, 5);
