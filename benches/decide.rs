@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue, Version};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use stamp_core::clue::Clues;
 use stamp_core::diagnostic::SourceText;
 use stamp_core::failover::{self, Fence, Needs};
@@ -107,10 +106,9 @@ fn tokens(bench: &mut Criterion) {
         "iss": "bench", "aud": "bench", "tid": "tenant-0000001",
         "iat": NOW.0 - 10, "exp": NOW.0 + 3600,
     });
-    let key = EncodingKey::from_secret(SECRET);
-    let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key);
+    let token = stampgate::demo::sign(&claims, SECRET);
     let mut headers = host_head(1);
-    let value = format!("Bearer {}", token.expect("a token"));
+    let value = format!("Bearer {token}");
     headers.insert("authorization", HeaderValue::try_from(value).expect("a value"));
     let mut cache = TokenCache::default();
     bench.bench_function("token: cached", |bench| {

@@ -8,7 +8,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
 
 use crate::clock::Clock;
 use crate::gateway::{self, Gateway, RunError};
@@ -211,9 +214,18 @@ fn lines_to_try(gateway: &Gateway, stamps: &[SampleStamp]) -> String {
 /// A token for globex, good for half a day.
 fn token() -> String {
     let now = Clock::start().unix().0;
-    let claims = serde_json::json!({
+    let claims = json!({
         "iss": "demo", "aud": "demo", "tid": "globex", "iat": now, "exp": now + TOKEN_LIFETIME_S,
     });
-    let key = EncodingKey::from_secret(SECRET);
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap_or_default()
+    sign(&claims, SECRET)
+}
+
+/// A token with these claims under HS256 (RFC 7515, section 3.1).
+#[must_use]
+pub fn sign(claims: &Value, secret: &[u8]) -> String {
+    let header = json!({ "typ": "JWT", "alg": "HS256" });
+    let [header, claims] = [&header, claims].map(|it| URL_SAFE_NO_PAD.encode(it.to_string()));
+    let signed = format!("{header}.{claims}");
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
 }

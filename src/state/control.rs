@@ -345,9 +345,9 @@ impl Control {
             endpoints: cells.endpoints,
         });
         self.index_endpoints();
-        self.await_workers(|| ());
-        // Who drops the last reference to a large table pays for it: a blocking thread does.
-        tokio::task::spawn_blocking(move || drop(before));
+        // Who drops the last reference to a large table pays for it: a blocking thread, once no
+        // worker holds the old View for its next request.
+        self.await_workers(move || drop(tokio::task::spawn_blocking(move || drop(before))));
         generation
     }
 
