@@ -309,3 +309,31 @@ async fn ambiguous_framing_is_refused_and_the_connection_closed() {
     }
     assert_eq!(pair.a.count(), 0);
 }
+
+#[tokio::test]
+async fn max_forwards_of_options_is_counted_down() {
+    let pair = Pair::start().await;
+    let options = |left: &str| {
+        Request::new("OPTIONS", "/m").header("Host", ACME).header("Max-Forwards", left)
+    };
+    assert_eq!(pair.gateway.send(&options("5")).await.arrived("max-forwards"), ["4"]);
+    let reached = pair.a.seen().len();
+    assert_eq!(pair.gateway.send(&options("0")).await.status, 204);
+    assert_eq!(pair.a.seen().len(), reached, "it may go no further than the gateway");
+}
+
+#[tokio::test]
+async fn trace_is_refused_at_the_edge() {
+    let pair = Pair::start().await;
+    let trace = Request::new("TRACE", "/").header("Host", ACME).header("Authorization", "secret");
+    pair.gateway.send(&trace).await.assert_problem(400, "malformed_request");
+    assert!(pair.a.seen().is_empty());
+}
+
+#[tokio::test]
+async fn connection_cannot_make_a_request_anonymous() {
+    let pair = Pair::start().await;
+    let request =
+        get(ACME, "/").header("Connection", "Authorization").header("Authorization", "Basic eA==");
+    assert_eq!(pair.gateway.send(&request).await.arrived("authorization"), ["Basic eA=="]);
+}
