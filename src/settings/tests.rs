@@ -79,12 +79,13 @@ fn all_mistakes_are_told_at_once_with_line_and_column() {
     check(
         "[limits]\nheader_byte = \"1KiB\"\nheader_count = 0\nuri_bytes = \"64KiB\"\n\
          [timeouts]\nconnect = \"0s\"\nrequest_total = 5\n[log]\nlevel = \"inof\"\n",
-        "gateway.toml:1:1: missing key `listener`\n\
+        "gateway.toml:1:1: missing key `listener`; help: add `listener`\n\
          gateway.toml:3:1: unknown key `header_byte`; help: did you mean `header_bytes`?\n\
-         gateway.toml:4:16: 0 is out of range\n\
-         gateway.toml:5:13: this size is too large\n\
-         gateway.toml:7:11: this duration is too short\n\
-         gateway.toml:8:17: expected a duration such as \"5s\", found an integer\n\
+         gateway.toml:4:16: 0 is out of range; help: write an integer from 1 to 10000\n\
+         gateway.toml:5:13: this size is too large; help: write at most \"65534B\"\n\
+         gateway.toml:7:11: this duration is too short; help: write at least \"1ms\"\n\
+         gateway.toml:8:17: expected a duration such as \"5s\", found an integer; \
+         help: write \"5s\"; the units are ms, s, m and h\n\
          gateway.toml:10:9: unknown word \"inof\"; help: did you mean `info`?",
     );
 }
@@ -107,7 +108,8 @@ fn listeners_have_names_and_addresses_of_their_own() {
          gateway.toml:7:9: address `127.0.0.1:80` is listened on already; \
          help: give one of them another port\n\
          gateway.toml:7:25: `:81` is no address to listen on; help: write \"0.0.0.0:81\" or \"[::]:81\"\n\
-         gateway.toml:9:8: `b c`: a name consists of letters, digits and !#$%&'*+-.^_`|~\n\
+         gateway.toml:9:8: `b c`: a name consists of letters, digits and !#$%&'*+-.^_`|~; \
+         help: write a name such as \"gw-1\"\n\
          gateway.toml:14:8: listener `d` has no address; \
          help: write for example `bind = \"0.0.0.0:8080\"`\n\
          gateway.toml:15:13: listener `d` speaks nothing; help: write `protocols = [\"http/1.1\"]`",
@@ -163,12 +165,14 @@ fn lists_name_everything_once() {
              [admin]\ntokens = [{token}, {token}]\nallowed_hosts = [\"a\", \"A\", \"a:1\", \"::1\"]\n"
         ),
         "gateway.toml:6:24: network `10.0.0.1/32` is listed twice; help: remove one of them\n\
-         gateway.toml:6:39: `10.0.0.1/8`: bits are set behind the prefix: write \"10.0.0.0/8\"\n\
+         gateway.toml:6:39: `10.0.0.1/8`: bits are set behind the prefix: write \"10.0.0.0/8\"; \
+         help: write a network such as \"10.0.0.0/8\", or an address\n\
          gateway.toml:8:70: token `x` is declared twice; \
          help: give one of them another id: the audit log tells them apart by it\n\
          gateway.toml:9:23: host `a` is listed twice; help: remove one of them\n\
-         gateway.toml:9:28: `a:1`: a host name here has no port\n\
-         gateway.toml:9:35: `::1`: an IPv6 address has brackets: write \"[::1]\"",
+         gateway.toml:9:28: `a:1`: a host name here has no port; help: write a host such as \"localhost\"\n\
+         gateway.toml:9:35: `::1`: an IPv6 address has brackets: write \"[::1]\"; \
+         help: write a host such as \"localhost\"",
     );
 }
 
@@ -331,4 +335,19 @@ fn the_commented_files_show_every_key() {
             assert!(words.contains(last), "config/{file}.toml does not show `{key}`");
         }
     }
+}
+
+#[test]
+fn a_refused_file_still_tells_where_the_routing_table_is() {
+    let told = |text: &str, variables: &[(&str, &str)]| {
+        let source = SourceText { path: "/etc/gateway.toml".into(), text: text.into() };
+        let pairs = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        routing_file(source, pairs)
+    };
+    let text = "version = 1\nlimits = 5\n= =\n[routing]\nfile = \"r.toml\"\n";
+    assert_eq!(told(text, &[]), Some("/etc/r.toml".into()));
+    let variables = [("STAMPGATE__ROUTING__FILE", "/srv/r.toml")];
+    assert_eq!(told(text, &variables), Some("/srv/r.toml".into()));
+    assert_eq!(told("version = 1\n[listener]\n", &[]), None);
+    assert_eq!(told("version = 2\n[routing]\nfile = \"r.toml\"\n", &[]), None);
 }
