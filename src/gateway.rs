@@ -73,6 +73,7 @@ pub struct Gateway {
     workers: Vec<JoinHandle<()>>,
     stop: watch::Sender<Stop>,
     addresses: Addresses,
+    signals: Signals,
 }
 
 /// Where a gateway listens.
@@ -86,8 +87,8 @@ pub struct Addresses {
 
 /// Runs the gateway of this gateway.toml until a signal ends it.
 pub fn run(config: &Path) -> Result<(), RunError> {
-    let gateway = start(config)?;
-    gateway.serve_until_signalled()
+    start(config)?.serve_until_signalled();
+    Ok(())
 }
 
 /// Starts the gateway of this gateway.toml: when this returns, it serves.
@@ -101,12 +102,7 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
     let workers = worker_count(&settings);
     let bound = bind_all(&settings, workers)?;
     let admin = listen::bind(settings.admin.bind, 1)?;
-    let control = Builder::new_multi_thread()
-        .worker_threads(CONTROL_THREADS)
-        .thread_name("control")
-        .enable_all()
-        .build()
-        .map_err(system("start the control threads"))?;
+    let control = control_runtime()?;
     let access_log = AccessLog::open(sink(&settings)).map_err(system("open the access log"))?;
     let (mailboxes, mail) = Mailboxes::new(workers);
     let started = State::start(Start {
@@ -150,8 +146,16 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
         bound,
         mail,
     })?;
+    // Whoever reads that it serves may signal it at once.
+    let signals = control.block_on(async { Signals::new() })?;
     announce(&settings, &addresses)?;
-    Ok(Gateway { state, reloader, access_log, level, control, workers, stop, addresses })
+    Ok(Gateway { state, reloader, access_log, level, control, workers, stop, addresses, signals })
+}
+
+fn control_runtime() -> Result<Runtime, RunError> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(CONTROL_THREADS).thread_name("control").enable_all();
+    builder.build().map_err(system("start the control threads"))
 }
 
 /// Everything that runs beside the requests.
@@ -203,33 +207,34 @@ impl Gateway {
     }
 
     /// Serves until TERM or INT, then ends gracefully. A second one ends at once.
-    pub fn serve_until_signalled(self) -> Result<(), RunError> {
-        let mut signals = self.control.block_on(async { Signals::new() })?;
-        self.control.block_on(self.obey(&mut signals));
-        self.end(&mut signals);
-        Ok(())
+    pub fn serve_until_signalled(mut self) {
+        self.await_end();
+        self.end();
     }
 
     /// Returns when the process is asked to end.
-    async fn obey(&self, signals: &mut Signals) {
-        loop {
-            tokio::select! {
-                _ = signals.term.recv() => return,
-                _ = signals.int.recv() => return,
-                _ = signals.hup.recv() => {
-                    self.access_log.reopen();
-                    self.reloader.reload(ReloadAsk::default()).await;
-                    self.level.set(self.state.view().live.log_level);
+    fn await_end(&mut self) {
+        let Self { control, signals, access_log, reloader, level, state, .. } = self;
+        control.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = signals.term.recv() => return,
+                    _ = signals.int.recv() => return,
+                    _ = signals.hup.recv() => {
+                        access_log.reopen();
+                        reloader.reload(ReloadAsk::default()).await;
+                        level.set(state.view().live.log_level);
+                    }
                 }
             }
-        }
+        });
     }
 
-    fn end(self, signals: &mut Signals) {
+    fn end(self) {
         let live = Arc::clone(&self.state.view().live);
         self.state.begin_stopping();
         tracing::info!(in_flight = self.state.in_flight(), "stopping");
-        let Self { control, workers, stop, state, .. } = self;
+        let Self { control, workers, stop, state, mut signals, .. } = self;
         control.block_on(async {
             let gracefully = async {
                 tokio::time::sleep(live.shutdown.delay).await;
@@ -259,6 +264,7 @@ impl Gateway {
 }
 
 /// The signals that the gateway knows.
+#[derive(Debug)]
 struct Signals {
     term: Signal,
     int: Signal,

@@ -33,6 +33,11 @@ impl Files {
         self.0.keys()
     }
 
+    /// Do they hold something else on disk by now?
+    pub(super) fn have_changed(&self) -> bool {
+        self.0.iter().any(|(path, bytes)| !read(path).is_ok_and(|now| now == *bytes))
+    }
+
     /// Paths and contents.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&PathBuf, &Arc<[u8]>)> {
         self.0.iter()

@@ -259,6 +259,22 @@ impl Reloader {
         }
     }
 
+    /// Do the files say something else than what is in force? What changed after it was read and
+    /// before it was watched gives no notice.
+    async fn has_missed_a_change(&self) -> bool {
+        let running = self.running.lock().await;
+        if self.state.reload_status().stale {
+            // Refused already, and said.
+            return false;
+        }
+        let (settings, files) = (running.settings.clone(), running.files.clone());
+        let config = self.config.clone();
+        let comparing = tokio::task::spawn_blocking(move || {
+            load_settings(&config).ok() != Some(settings) || files.have_changed()
+        });
+        comparing.await.unwrap_or(false)
+    }
+
     /// The files to watch: gateway.toml, routing.toml and what those name.
     async fn watched(&self) -> (Vec<PathBuf>, Settings) {
         let running = self.running.lock().await;

@@ -25,19 +25,24 @@ pub async fn run(reloader: Arc<Reloader>) {
     let mut watched = BTreeSet::new();
     let (mut paths, mut settings) = reloader.watched().await;
     let mut marks = marks_of(&paths);
+    let mut missed = reloader.has_missed_a_change().await;
     loop {
         follow(&mut watcher, &mut watched, &directories(&paths));
-        let pause = if watcher.is_some() { POLL } else { POLL_ALONE };
-        drop(tokio::time::timeout(pause, noticed.recv()).await);
+        if !missed {
+            let pause = if watcher.is_some() { POLL } else { POLL_ALONE };
+            drop(tokio::time::timeout(pause, noticed.recv()).await);
+        }
         wait_until_quiet(&mut noticed, &settings).await;
         let now = marks_of(&paths);
-        if now != marks && settings.routing.watch {
+        if (now != marks || missed) && settings.routing.watch {
             reloader.reload(ReloadAsk::default()).await;
         }
         // What was seen before the reload counts: a change meanwhile is seen the next time round.
         let before = std::mem::take(&mut paths);
         (paths, settings) = reloader.watched().await;
-        marks = if paths == before { now } else { marks_of(&paths) };
+        let are_same = paths == before;
+        marks = if are_same { now } else { marks_of(&paths) };
+        missed = !are_same && reloader.has_missed_a_change().await;
     }
 }
 

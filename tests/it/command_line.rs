@@ -113,11 +113,10 @@ async fn the_environment_overrides_the_file() {
 #[tokio::test]
 async fn an_occupied_port_is_a_clear_runtime_failure() {
     let (a, b) = (Stamp::start("a").await, Stamp::start("b").await);
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let bind = format!("\"{address}\"");
-    let directory = Plan::new(PAIR, &[&a, &b]).set("admin", "bind", &bind).written();
+    let other = Stamp::start("other").await;
+    let taken = format!("\"{}\"", other.address);
+    let directory = Plan::new(PAIR, &[&a, &b]).set("admin", "bind", &taken).written();
     let path = directory.path("gateway.toml");
     let ended = stampgate(&["run", "-c", path.to_str().unwrap()]).await.exits(1);
-    assert!(ended.stderr.contains(&address), "{ended:?}");
+    assert!(ended.stderr.contains(&other.address.to_string()), "{ended:?}");
 }
