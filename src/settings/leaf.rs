@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde_json::json;
 use stamp_core::document::{FromToml, Json, Report, Value, mismatch, read_parsed, string_of};
+use stamp_core::framing::is_token;
 use stamp_core::raw::parse_domain;
 use stamp_core::words;
 
@@ -23,32 +24,11 @@ impl NameToken {
         if text.is_empty() || text.len() > NAME_BYTES_MAX {
             return Err("a name has 1 to 64 bytes");
         }
-        if !text.bytes().all(is_token_byte) {
+        if !text.bytes().all(is_token) {
             return Err("a name consists of letters, digits and !#$%&'*+-.^_`|~");
         }
         Ok(Self(text.into()))
     }
-}
-
-pub(super) const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
 }
 
 impl FromToml for NameToken {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use stamp_core::diagnostic::{Rejected, SourceText};
 use stamp_core::document::{self, Environment, Report, Span, Written, beside};
+use stamp_core::framing::is_token;
 
-use super::leaf::is_token_byte;
 use super::raw::{RawAdmin, RawGateway, RawLimits, RawListener, RawTimeouts, RawToken, RawTrust};
 use super::{
     AccessLog, Admin, AdminToken, Limits, Listener, Live, LogTarget, RoutingFile, Settings,
@@ -286,7 +286,7 @@ fn host_name() -> Box<str> {
     let name: String = name
         .trim()
         .chars()
-        .filter(|letter| u8::try_from(*letter).is_ok_and(is_token_byte))
+        .filter(|letter| u8::try_from(*letter).is_ok_and(is_token))
         .take(64)
         .collect();
     if name.is_empty() { "stampgate".into() } else { name.into() }

@@ -280,7 +280,9 @@ const TOKEN: [bool; 256] = {
     table
 };
 
-fn is_token(byte: u8) -> bool {
+/// May this byte stand in a token (RFC 9110, section 5.6.2)?
+#[must_use]
+pub fn is_token(byte: u8) -> bool {
     TOKEN.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
