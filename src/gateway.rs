@@ -9,10 +9,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, LocalOptions, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
 
 use crate::admin::access;
 use crate::admin::audit::Audit;
@@ -387,15 +386,16 @@ struct Desk {
 
 impl Desk {
     fn work(self) {
-        let runtime = match Builder::new_current_thread().enable_all().build() {
+        let runtime =
+            Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let runtime = match runtime {
             Ok(runtime) => runtime,
             Err(error) => {
                 tracing::error!(%error, "a worker could not start");
                 return;
             }
         };
-        let tasks = LocalSet::new();
-        tasks.block_on(&runtime, self.serve());
+        runtime.block_on(self.serve());
     }
 
     async fn serve(mut self) {

@@ -49,13 +49,13 @@ pub fn verified(
     ring: &KeyRing,
     cache: &mut TokenCache,
     headers: &HeaderMap,
-    now: UnixSeconds,
+    now: impl FnOnce() -> UnixSeconds,
 ) -> Result<Option<Rc<Verified<Claims>>>, AuthError> {
     if ring.is_empty() {
         return Ok(None);
     }
     match bearer(headers)? {
-        Some(token) => Ok(Some(cache.verify(ring, token, now)?)),
+        Some(token) => Ok(Some(cache.verify(ring, token, now())?)),
         None => Ok(None),
     }
 }

@@ -134,12 +134,23 @@ impl Connection {
             gracefully.then_some(stop)
         });
         let mut cut = None;
-        let mut asked = false;
+        let (mut listens, mut asked) = (false, false);
         std::future::poll_fn(move |context| {
-            if connection.drive(context).is_ready() {
-                return Poll::Ready(Ended::ByHyper);
+            loop {
+                if connection.drive(context).is_ready() {
+                    return Poll::Ready(Ended::ByHyper);
+                }
+                if !state.take_news() {
+                    break;
+                }
             }
-            if !asked && let Poll::Ready(stop) = stopping.as_mut().poll(context) {
+            // Once it waits, it need not be polled before there is something to hear.
+            let may_hear = !std::mem::replace(&mut listens, true)
+                || !matches!(self.stop.has_changed(), Ok(false));
+            if !asked
+                && may_hear
+                && let Poll::Ready(stop) = stopping.as_mut().poll(context)
+            {
                 asked = true;
                 connection.stop_gracefully();
                 if connection.drive(context).is_ready() {
@@ -191,6 +202,8 @@ struct Watch<'c> {
     seen: (Phase, u64),
     since: Moment,
     armed: Moment,
+    /// The timer knows this task.
+    waits: bool,
     timer: Pin<Box<Sleep>>,
     slow: SlowPeer,
     written: u64,
@@ -211,6 +224,7 @@ impl<'c> Watch<'c> {
             seen: (Phase::Fresh, 0),
             since,
             armed,
+            waits: false,
             slow: SlowPeer::default(),
             written: 0,
             checked: since,
@@ -222,35 +236,43 @@ impl<'c> Watch<'c> {
         let seen = (self.state.phase(), self.state.heads());
         if seen != self.seen {
             self.seen = seen;
-            self.since = self.connection.worker.now();
-            let due = self.due();
+            self.since = match seen.0 {
+                Phase::Fresh | Phase::Head => self.connection.worker.now(),
+                // A request that begins or ends reads the clock: no need to ask again.
+                Phase::Idle | Phase::Request | Phase::Tunnel => self.connection.worker.lately(),
+            };
+            let due = self.due(self.since);
             if due < self.armed {
                 self.arm(due);
             }
         }
-        while self.timer.as_mut().poll(context).is_ready() {
+        while (!self.waits || self.timer.is_elapsed())
+            && self.timer.as_mut().poll(context).is_ready()
+        {
             let now = self.connection.worker.now();
             self.timeouts = self.connection.worker.view().live.timeouts.clone();
             if self.is_too_slow(now) {
                 return Poll::Ready(self.seen.0);
             }
             // Never at once again, whatever the clocks say.
-            self.arm(self.due().max(now.after(Duration::from_millis(1))));
+            self.arm(self.due(now).max(now.after(Duration::from_millis(1))));
         }
+        self.waits = true;
         Poll::Pending
     }
 
     fn arm(&mut self, due: Moment) {
         self.armed = due;
+        self.waits = false;
         let at = self.connection.worker.clock().instant(due);
         self.timer.as_mut().reset(at);
     }
 
     /// When to look again.
-    fn due(&self) -> Moment {
+    fn due(&self, now: Moment) -> Moment {
         match self.patience() {
             Some(patience) => self.since.after(patience),
-            None => self.connection.worker.now().after(WRITE_CHECK),
+            None => now.after(WRITE_CHECK),
         }
     }
 

@@ -44,6 +44,17 @@ pub enum Wanted {
     Fresh,
 }
 
+/// A request's wish for a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// Which one will do.
+    pub wanted: Wanted,
+    /// When the request came for it.
+    pub began: Moment,
+    /// How long making a new one may take.
+    pub connect_timeout: Duration,
+}
+
 /// Why no connection was had.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeError {
@@ -94,14 +105,13 @@ impl Pool {
     /// and how long it had to be waited for, if it had.
     pub async fn take(
         &self,
-        wanted: Wanted,
+        wish: Wish,
         policy: &PoolPolicy,
-        connect_timeout: Duration,
         clock: Clock,
     ) -> Result<(Link, Option<Duration>), TakeError> {
-        match wanted {
+        match wish.wanted {
             Wanted::Any => {
-                if let Some(link) = self.take_resting(policy, clock).await {
+                if let Some(link) = self.take_resting(policy, wish.began).await {
                     return Ok((link, None));
                 }
             }
@@ -111,9 +121,8 @@ impl Pool {
         let permit = match Arc::clone(&self.cell.connections).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_none_free) => {
-                let began = clock.now();
                 let freed = self.wait(policy, clock).await?;
-                waited = Some(clock.now().since(began));
+                waited = Some(clock.now().since(wish.began));
                 match freed {
                     Freed::Link(link) => return Ok((link, waited)),
                     Freed::Permit(permit) => permit,
@@ -121,15 +130,15 @@ impl Pool {
             }
         };
         let addresses = self.cell.addresses();
-        let link = connect(&addresses, connect_timeout, permit, clock.now()).await?;
+        let link = connect(&addresses, wish.connect_timeout, permit, clock.now()).await?;
         Ok((link, waited))
     }
 
     /// A link at rest that is still good. A link that is about to rest counts: its answer is read.
-    async fn take_resting(&self, policy: &PoolPolicy, clock: Clock) -> Option<Link> {
+    async fn take_resting(&self, policy: &PoolPolicy, now: Moment) -> Option<Link> {
         loop {
             let Resting { mut link, .. } = self.resting.borrow_mut().pop_back()?;
-            if link.sender.is_closed() || clock.now().since(link.born) > policy.lifetime_max {
+            if link.sender.is_closed() || now.since(link.born) > policy.lifetime_max {
                 continue;
             }
             if link.sender.is_ready() || link.sender.ready().await.is_ok() {
@@ -150,7 +159,7 @@ impl Pool {
                         return permit.map(Freed::Permit).map_err(|_closed| TakeError::Saturated);
                     }
                     () = self.given_back.notified() => {
-                        if let Some(link) = self.take_resting(policy, clock).await {
+                        if let Some(link) = self.take_resting(policy, clock.now()).await {
                             return Ok(Freed::Link(link));
                         }
                     }

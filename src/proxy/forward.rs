@@ -30,7 +30,7 @@ use super::worker::{Worker, WorkerView};
 use super::{Client, Head, Served, headers};
 use crate::outbound::body::{BodyFault, BodySource, RequestBody};
 use crate::outbound::link::{ConnectError, Link};
-use crate::outbound::pool::{Load, Pool, TakeError, Wanted};
+use crate::outbound::pool::{Load, Pool, TakeError, Wanted, Wish};
 use crate::state::{AttemptReport, EndpointCell, InFlight, Trial};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -357,8 +357,10 @@ impl Call<'_> {
             .enter(place.stamp.in_flight_max)
             .ok_or(Stopped::ForGood(ProxyError::StampSaturated))?;
         let load = place.pool.enter();
-        self.note(view, place, ending);
-        let link = self.take_link(view, place, wanted).await?;
+        let began = self.worker().now();
+        self.note(view, place, began, ending);
+        let connect_timeout = view.live.timeouts.connect;
+        let link = self.take_link(view, place, Wish { wanted, began, connect_timeout }).await?;
         let request = self.request(view);
         let (response, link) = self.send(view, place, link, request).await?;
         if is_gateway_error(response.status()) {
@@ -371,7 +373,7 @@ impl Call<'_> {
         Ok(Got { response, link, load, in_flight })
     }
 
-    fn note(&self, view: &WorkerView, place: &Place<'_>, ending: &mut Ending) {
+    fn note(&self, view: &WorkerView, place: &Place<'_>, began: Moment, ending: &mut Ending) {
         let Some(record) = &mut ending.record else { return };
         record.attempts += 1;
         record.endpoint = Some(Rc::clone(&place.pool));
@@ -389,18 +391,17 @@ impl Call<'_> {
         }
         record.stamp = Some(self.choice.stamp);
         record.upstream_ended();
-        record.upstream_began = Some(self.worker().now());
+        record.upstream_began = Some(began);
     }
 
     async fn take_link(
         &self,
         view: &WorkerView,
         place: &Place<'_>,
-        wanted: Wanted,
+        wish: Wish,
     ) -> Result<Link, Stopped> {
         let worker = self.worker();
-        let timeout = view.live.timeouts.connect;
-        let taken = place.pool.take(wanted, &place.stamp.pool, timeout, worker.clock()).await;
+        let taken = place.pool.take(wish, &place.stamp.pool, worker.clock()).await;
         let error = match taken {
             Ok((link, waited)) => {
                 if let Some(waited) = waited {
@@ -457,8 +458,8 @@ impl Call<'_> {
         request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Link), Stopped> {
         let before = (link.bytes.written(), link.bytes.read());
-        let sent = pin!(link.sender.try_send_request(request));
         let timeout = view.live.timeouts.response_headers.min(self.time_left());
+        let sent = pin!(link.sender.try_send_request(request));
         let Some(sent) = self.in_time(timeout, sent).await else {
             self.count_attempt(place, "timeout");
             return Err(Stopped::Failed(Failed {

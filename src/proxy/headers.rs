@@ -136,12 +136,19 @@ fn read_connection(headers: &HeaderMap, hop: &mut Hop, doomed: &mut Vec<HeaderNa
     for option in headers.get_all(header::CONNECTION).iter().flat_map(list) {
         if option.eq_ignore_ascii_case("upgrade") {
             hop.upgrade = wanted_upgrade(headers);
-        } else if let Ok(name) = HeaderName::from_bytes(option.as_bytes())
-            && may_be_nominated(name.as_str())
-        {
-            doomed.push(name);
+        } else {
+            doomed.extend(nominated(option));
         }
     }
+}
+
+/// The header that an option of `Connection` deletes, if it may.
+fn nominated(option: &str) -> Option<HeaderName> {
+    // The usual ones name no header of anybody's.
+    if option.eq_ignore_ascii_case("keep-alive") || option.eq_ignore_ascii_case("close") {
+        return None;
+    }
+    HeaderName::from_bytes(option.as_bytes()).ok().filter(|name| may_be_nominated(name.as_str()))
 }
 
 /// The one protocol asked for. HTTP/2 is never reached this way (RFC 9113, section 3.1).
@@ -185,9 +192,9 @@ pub(super) fn strip_answer(headers: &mut HeaderMap) {
         }
     }
     if doomed.contains(&header::CONNECTION) {
-        let nominated = headers.get_all(header::CONNECTION).iter().flat_map(list);
-        let nominated = nominated.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
-        doomed.extend(nominated.filter(|name| may_be_nominated(name.as_str())));
+        doomed.extend(
+            headers.get_all(header::CONNECTION).iter().flat_map(list).filter_map(nominated),
+        );
     }
     for name in doomed {
         headers.remove(name);
@@ -225,52 +232,45 @@ pub(super) fn filter_trailers(trailers: &mut HeaderMap) {
     }
 }
 
-/// What the gateway says of the client's side, the same for all requests with one `Host` on one
-/// connection.
-#[derive(Clone, Debug)]
+/// What the gateway says of the client's side: the same for all requests of one connection, but
+/// for their `Host`.
+#[derive(Debug)]
 pub(super) struct Provenance {
-    /// The peer's address.
-    pub(super) address: HeaderValue,
-    /// The `Host` that `forwarded` was made for.
-    host: HeaderValue,
-    forwarded: HeaderValue,
+    address: HeaderValue,
+    /// The address as `Forwarded` wants it (RFC 7239, section 6).
+    node: Box<[u8]>,
 }
 
 impl Provenance {
-    pub(super) fn new(address: IpAddr, host: &HeaderValue) -> Self {
-        let shown = HeaderValue::try_from(address.to_string());
+    pub(super) fn new(address: IpAddr) -> Self {
+        let shown = address.to_string();
         let node = match address {
-            IpAddr::V4(address) => address.to_string(),
-            IpAddr::V6(address) => format!("\"[{address}]\""),
+            IpAddr::V4(_) => format!("for={shown}"),
+            IpAddr::V6(_) => format!("for=\"[{shown}]\""),
         };
-        let host_text = host.to_str().unwrap_or_default();
-        let forwarded =
-            HeaderValue::try_from(format!("for={node};host=\"{host_text}\";proto=http"));
-        let unknown = || HeaderValue::from_static("unknown");
-        Self {
-            address: shown.unwrap_or_else(|_| unknown()),
-            host: host.clone(),
-            forwarded: forwarded.unwrap_or_else(|_| unknown()),
-        }
+        Self { address: header_value(shown.as_bytes()), node: node.into_bytes().into() }
     }
 
-    pub(super) fn is_for(&self, host: &HeaderValue) -> bool {
-        self.host == host
+    fn forwarded(&self, host: &HeaderValue) -> HeaderValue {
+        let host = host.as_bytes();
+        header_value(&[&*self.node, b";host=\"", host, b"\";proto=http"].concat())
     }
 }
 
 /// Sets `Forwarded` and `X-Forwarded-*`; what a trusted proxy said before stays in front.
 pub(super) fn set_provenance(headers: &mut HeaderMap, provenance: &Provenance, peer: Peer) {
+    let Some(host) = headers.get(header::HOST).cloned() else { return };
+    let forwarded = provenance.forwarded(&host);
     if peer == Peer::Untrusted {
-        headers.insert(header::FORWARDED, provenance.forwarded.clone());
+        headers.insert(header::FORWARDED, forwarded);
         headers.insert(X_FORWARDED_FOR, provenance.address.clone());
-        headers.insert(X_FORWARDED_HOST, provenance.host.clone());
+        headers.insert(X_FORWARDED_HOST, host);
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
         return;
     }
-    append_to_list(headers, header::FORWARDED, &provenance.forwarded);
+    append_to_list(headers, header::FORWARDED, &forwarded);
     append_to_list(headers, X_FORWARDED_FOR, &provenance.address);
-    headers.entry(X_FORWARDED_HOST).or_insert_with(|| provenance.host.clone());
+    headers.entry(X_FORWARDED_HOST).or_insert(host);
     headers.entry(X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static("http"));
 }
 

@@ -49,7 +49,7 @@ fn token(
     view: &WorkerView,
     request: &Request<Incoming>,
 ) -> Result<Option<Rc<Verified<Claims>>>, ProxyError> {
-    let now = worker.clock().unix();
+    let now = || worker.clock().unix();
     let headers = request.headers();
     let checked = auth::verified(&view.keys, &mut worker.tokens.borrow_mut(), headers, now);
     let (issuer, result) = match &checked {

@@ -14,7 +14,6 @@ mod tunnel;
 pub(crate) mod wire;
 pub mod worker;
 
-use std::cell::RefCell;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,7 +49,7 @@ pub(crate) struct Client {
     pub(crate) wire: Arc<WireState>,
     pub(crate) address: IpAddr,
     pub(crate) listener: u16,
-    provenance: RefCell<Option<Provenance>>,
+    provenance: Provenance,
 }
 
 /// What came of a request.
@@ -70,7 +69,7 @@ impl Client {
         address: IpAddr,
         listener: u16,
     ) -> Self {
-        Self { worker, wire, address, listener, provenance: RefCell::default() }
+        Self { worker, wire, address, listener, provenance: Provenance::new(address) }
     }
 
     /// Serves one request. Whatever happens, there is an answer, and it is recorded once.
@@ -112,16 +111,6 @@ impl Client {
         }
         tracing::debug!(%error, status = response.status().as_u16(), "request refused");
         response.map(|body| Answer::local(body, ending))
-    }
-
-    fn provenance(&self, address: IpAddr, host: &HeaderValue) -> Provenance {
-        let mut known = self.provenance.borrow_mut();
-        match &*known {
-            Some(provenance) if address == self.address && provenance.is_for(host) => {
-                provenance.clone()
-            }
-            _ => known.insert(Provenance::new(address, host)).clone(),
-        }
     }
 }
 
@@ -211,11 +200,8 @@ fn prepare(
     record.client = address;
     headers.reserve(FIELDS_ADDED);
     let hop = headers::strip_request(&mut headers, &view.table.identity.header, peer)?;
-    if let Some(host) = headers.get(header::HOST).cloned() {
-        // The chain names the peer that spoke to us; the log names the client behind it.
-        let provenance = client.provenance(client.address, &host);
-        headers::set_provenance(&mut headers, &provenance, peer);
-    }
+    // The chain names the peer that spoke to us; the log names the client behind it.
+    headers::set_provenance(&mut headers, &client.provenance, peer);
     headers::append_to_list(&mut headers, header::VIA, worker.via(parts.version));
     let wall_ms = u64::try_from(worker.clock().wall().as_millis()).unwrap_or(u64::MAX);
     let id = headers::set_request_id(&mut headers, wall_ms, &mut worker.dice());

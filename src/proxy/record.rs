@@ -53,7 +53,7 @@ impl Record {
     pub(super) fn begin(worker: &Rc<Worker>, listener: u16, client: std::net::IpAddr) -> Box<Self> {
         Box::new(Self {
             worker: Rc::clone(worker),
-            began: worker.clock().now(),
+            began: worker.now(),
             listener,
             method: Method::GET,
             uri: Uri::default(),
@@ -96,8 +96,14 @@ impl Record {
 
     /// The stamp's part of the time is over.
     pub(super) fn upstream_ended(&mut self) {
+        if self.upstream_began.is_some() {
+            self.upstream_ended_at(self.worker.now());
+        }
+    }
+
+    fn upstream_ended_at(&mut self, now: Moment) {
         if let Some(began) = self.upstream_began.take() {
-            self.upstream += self.worker.clock().now().since(began);
+            self.upstream += now.since(began);
         }
     }
 
@@ -149,8 +155,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.upstream_ended();
-        let took = self.worker.clock().now().since(self.began);
+        let now = self.worker.now();
+        self.upstream_ended_at(now);
+        let took = now.since(self.began);
         self.count(took);
         self.log(took);
     }

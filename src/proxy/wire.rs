@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use stamp_core::framing::{self, BodyFraming, Chunks, FramingError, HeadLimits};
@@ -41,9 +41,12 @@ pub(crate) struct WireState {
     written_total: AtomicU64,
     heads: AtomicU64,
     answered: AtomicBool,
+    /// The request is read to its end, nothing more came, and the socket will wake the reader.
+    parked: AtomicBool,
+    /// The reading side must look again.
+    news: AtomicBool,
     write_blocked: AtomicBool,
     refused: Mutex<Option<FramingError>>,
-    reader: Mutex<Option<Waker>>,
 }
 
 impl WireState {
@@ -112,28 +115,25 @@ impl WireState {
             return;
         }
         self.answered.store(true, Relaxed);
-        self.wake_reader();
+        if self.parked.load(Relaxed) {
+            self.set_phase(Phase::Idle);
+        } else {
+            self.news.store(true, Relaxed);
+        }
     }
 
     /// From now on bytes pass unread (101 Switching Protocols).
     pub(crate) fn tunnel(&self) {
         self.set_phase(Phase::Tunnel);
-        self.wake_reader();
+        self.news.store(true, Relaxed);
     }
 
-    fn keep_reader(&self, waker: &Waker) {
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *reader {
-            Some(known) => known.clone_from(waker),
-            None => *reader = Some(waker.clone()),
-        }
-    }
-
-    fn wake_reader(&self) {
-        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+    /// Must hyper read once more? Answers end and tunnels begin while hyper is polled, and by itself
+    /// it does not read again before the socket has more.
+    pub(crate) fn take_news(&self) -> bool {
+        let news = self.news.load(Relaxed);
+        self.news.store(false, Relaxed);
+        news
     }
 }
 
@@ -281,6 +281,7 @@ impl Wire {
         self.state.set_phase(Phase::Request);
         self.state.heads.store(self.state.heads() + 1, Relaxed);
         self.state.answered.store(false, Relaxed);
+        self.state.parked.store(false, Relaxed);
         Ok(true)
     }
 
@@ -341,11 +342,12 @@ impl Wire {
             self.state.set_phase(Phase::Idle);
             return Poll::Ready(None);
         }
-        self.state.keep_reader(context.waker());
         if self.buffer.len() >= READ_BYTES {
             return Poll::Pending;
         }
-        match ready!(self.poll_fill(context)) {
+        let filled = self.poll_fill(context);
+        self.state.parked.store(filled.is_pending() && self.buffer.is_empty(), Relaxed);
+        match ready!(filled) {
             // Requests that were sent ahead are answered before the end counts.
             Ok(0) if !self.buffer.is_empty() => Poll::Pending,
             Ok(0) => Poll::Ready(Some(Ok(()))),

@@ -26,6 +26,7 @@ pub struct Worker {
     pub index: usize,
     state: Arc<State>,
     clock: Clock,
+    lately: Cell<Moment>,
     view: RefCell<Rc<WorkerView>>,
     pools: RefCell<HashMap<u32, Rc<Pool>>>,
     /// Tokens that verified before.
@@ -98,6 +99,7 @@ impl Worker {
         Rc::new(Self {
             index,
             clock: state.clock(),
+            lately: Cell::new(state.clock().now()),
             view: RefCell::new(WorkerView::new(state.view())),
             pools: RefCell::default(),
             tokens: RefCell::new(TokenCache::default()),
@@ -158,7 +160,7 @@ impl Worker {
     /// Closes connections that rested too long.
     pub fn sweep(&self) {
         let view = self.view();
-        let now = self.clock.now();
+        let now = self.now();
         let pools = self.pools.borrow();
         for stamp in view.table.stamps() {
             for endpoint in &stamp.endpoints {
@@ -231,7 +233,7 @@ impl Worker {
                 return Poll::Ready(Some(output));
             }
             while timer.as_mut().poll(context).is_ready() {
-                if self.clock.now() >= deadline {
+                if self.now() >= deadline {
                     return Poll::Ready(None);
                 }
                 timer.as_mut().reset(due);
@@ -299,7 +301,14 @@ impl Worker {
 
     /// Time since the process began.
     pub fn now(&self) -> Moment {
-        self.clock.now()
+        let now = self.clock.now();
+        self.lately.set(now);
+        now
+    }
+
+    /// What `now` said last: good where it is known to have been asked in the same turn.
+    pub fn lately(&self) -> Moment {
+        self.lately.get()
     }
 }
 

@@ -51,8 +51,10 @@ pub fn parse(text: &str) -> Result<Authority<'_>, HostError> {
     if text.starts_with('[') {
         return bracketed(text);
     }
-    let (name, port) = match text.split_once(':') {
-        Some((name, port)) => (name, parse_port(port)?),
+    // By bytes: this runs for each request, and a search by `char` cost half of it (callgrind).
+    let colon = text.bytes().position(|byte| byte == b':');
+    let (name, port) = match colon.and_then(|at| text.split_at_checked(at)) {
+        Some((name, port)) => (name, parse_port(port.strip_prefix(':').unwrap_or_default())?),
         None => (text, None),
     };
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -106,14 +108,16 @@ fn check_name(name: &str) -> Result<(), HostError> {
     if let Some(byte) = name.bytes().find(|byte| !may_stand(*byte)) {
         return Err(HostError::BadByte { byte });
     }
-    if !name.split('.').all(is_label) {
+    if !name.as_bytes().split(|byte| *byte == b'.').all(is_label) {
         return Err(HostError::BadLabel);
     }
     Ok(())
 }
 
-fn is_label(label: &str) -> bool {
-    (1..=LABEL_BYTES_MAX).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+fn is_label(label: &[u8]) -> bool {
+    (1..=LABEL_BYTES_MAX).contains(&label.len())
+        && !label.starts_with(b"-")
+        && !label.ends_with(b"-")
 }
 
 fn fold(name: &str) -> Cow<'_, str> {

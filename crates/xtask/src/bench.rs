@@ -1,6 +1,7 @@
 //! stampgate beside nginx, in one run: the same routing work, one worker each, pinned to one core,
-//! rounds interleaved. CPU is user and system time of the proxy's processes by /proc; only the
-//! ratios mean anything on a shared machine.
+//! short rounds, interleaved and in turning order. CPU is what the scheduler gave to the proxy's
+//! threads by /proc; only the ratios mean anything on a shared machine, and of them the median over
+//! the rounds: each compares two neighbours in time.
 
 use std::error::Error;
 use std::fs;
@@ -11,11 +12,9 @@ use std::time::Duration;
 use crate::run::{Done, print, root, say};
 
 /// Rounds, unless told otherwise.
-pub(crate) const ROUNDS: usize = 5;
-const SECONDS_A_ROUND: u32 = 4;
+pub(crate) const ROUNDS: usize = 15;
+const SECONDS_A_ROUND: u32 = 2;
 const CONNECTIONS: u32 = 64;
-/// Clock ticks a second of /proc/PID/stat, the same on every Linux that runs this.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 const ORIGIN_PORT: u16 = 21_000;
 const NGINX_PORT: u16 = 21_010;
@@ -42,6 +41,8 @@ impl Drop for Running {
 #[derive(Clone, Copy)]
 struct Round {
     cpu_us_per_request: f64,
+    /// The share of it that was spent in the program itself, not in the kernel for it.
+    user_us_per_request: f64,
     requests_per_second: f64,
     p50_us: f64,
     p99_us: f64,
@@ -71,7 +72,11 @@ pub(crate) fn run(rounds: usize) -> Done {
     let mut results = vec![Vec::new(); proxies.len()];
     for number in 1..=rounds {
         say(&format!("round {number} of {rounds}"));
-        for (proxy, results) in proxies.iter().zip(&mut results) {
+        let mut turns: Vec<_> = proxies.iter().zip(&mut results).collect();
+        if number % 2 == 0 {
+            turns.reverse();
+        }
+        for (proxy, results) in turns {
             results.push(round(proxy, &script, SECONDS_A_ROUND)?);
         }
     }
@@ -81,28 +86,37 @@ pub(crate) fn run(rounds: usize) -> Done {
 }
 
 fn report(names: &[&str], results: &[Vec<Round>]) {
-    let median = |rounds: &[Round], of: fn(&Round) -> f64| {
-        let mut values: Vec<f64> = rounds.iter().map(of).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-    };
-    let base = results.first().map_or(f64::NAN, |it| median(it, |round| round.cpu_us_per_request));
-    print("| proxy | CPU us/request | ratio | requests/s | p50 us | p99 us |");
-    print("|---|---|---|---|---|---|");
+    let base = results.first().map_or(&[][..], Vec::as_slice);
+    print(
+        "| proxy | CPU us/request | of it user | ratio, median (least to most) | requests/s | p50 us | p99 us |",
+    );
+    print("|---|---|---|---|---|---|---|");
     for (name, rounds) in names.iter().zip(results) {
-        let cpu = median(rounds, |round| round.cpu_us_per_request);
+        let of = |of: fn(&Round) -> f64| median(rounds.iter().map(of).collect());
+        let ratios = rounds.iter().zip(base);
+        let ratios: Vec<f64> =
+            ratios.map(|(one, base)| one.cpu_us_per_request / base.cpu_us_per_request).collect();
+        let (least, most) =
+            ratios.iter().fold((f64::MAX, f64::MIN), |(a, b), it| (a.min(*it), b.max(*it)));
         print(&format!(
-            "| {name} | {cpu:.2} | {:.3} | {:.0} | {:.0} | {:.0} |",
-            cpu / base,
-            median(rounds, |round| round.requests_per_second),
-            median(rounds, |round| round.p50_us),
-            median(rounds, |round| round.p99_us),
+            "| {name} | {:.2} | {:.2} | {:.3} ({least:.3} to {most:.3}) | {:.0} | {:.0} | {:.0} |",
+            of(|round| round.cpu_us_per_request),
+            of(|round| round.user_us_per_request),
+            median(ratios),
+            of(|round| round.requests_per_second),
+            of(|round| round.p50_us),
+            of(|round| round.p99_us),
         ));
     }
 }
 
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 fn round(proxy: &Running, script: &Path, seconds: u32) -> Result<Round, Box<dyn Error>> {
-    let before = cpu_seconds(proxy.child.id())?;
+    let before = cpu_of(proxy.child.id())?;
     let output = Command::new("taskset")
         .args(["-c", "0", "wrk", "-t1", "--latency"])
         .arg(format!("-c{CONNECTIONS}"))
@@ -111,7 +125,7 @@ fn round(proxy: &Running, script: &Path, seconds: u32) -> Result<Round, Box<dyn 
         .arg(script)
         .arg(format!("http://127.0.0.1:{}/hello?a=b", proxy.port))
         .output()?;
-    let used = cpu_seconds(proxy.child.id())? - before;
+    let after = cpu_of(proxy.child.id())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if text.contains("Non-2xx") || text.contains("Socket errors") {
         return Err(format!("{} failed requests:\n{text}", proxy.name).into());
@@ -122,8 +136,11 @@ fn round(proxy: &Running, script: &Path, seconds: u32) -> Result<Round, Box<dyn 
         Ok(word.ok_or_else(|| format!("wrk did not tell `{marker}`:\n{text}"))?.parse()?)
     };
     let requests = number("requests in")?;
+    let cpu_us_per_request = (after.seconds - before.seconds) * 1e6 / requests;
+    let user_share = (after.user_ticks - before.user_ticks) / (after.ticks - before.ticks);
     Ok(Round {
-        cpu_us_per_request: used * 1e6 / requests,
+        cpu_us_per_request,
+        user_us_per_request: cpu_us_per_request * user_share,
         requests_per_second: number_after(&text, "Requests/sec:").unwrap_or(f64::NAN),
         p50_us: latency(&text, "50%"),
         p99_us: latency(&text, "99%"),
@@ -151,25 +168,40 @@ fn latency(text: &str, percentile: &str) -> f64 {
     f64::NAN
 }
 
-/// User and system time of a process and its children that still run.
-fn cpu_seconds(pid: u32) -> Result<f64, Box<dyn Error>> {
-    let mut ticks = ticks_of(pid)?;
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-    for child in children.split_whitespace() {
-        ticks += ticks_of(child.parse()?)?;
-    }
-    Ok(ticks / TICKS_PER_SECOND)
+/// What a process and its children used of the processors so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cpu {
+    /// By the scheduler's own count.
+    seconds: f64,
+    /// By the clock's ticks, which alone tell user from system.
+    ticks: f64,
+    user_ticks: f64,
 }
 
-fn ticks_of(pid: u32) -> Result<f64, Box<dyn Error>> {
-    // Nanoseconds on the run queue are finer than the ticks of `stat`.
-    let mut seconds = 0.0;
+fn cpu_of(pid: u32) -> Result<Cpu, Box<dyn Error>> {
+    let mut cpu = Cpu::default();
+    add_cpu(&mut cpu, pid)?;
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    for child in children.split_whitespace() {
+        add_cpu(&mut cpu, child.parse()?)?;
+    }
+    Ok(cpu)
+}
+
+fn add_cpu(cpu: &mut Cpu, pid: u32) -> Done {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name before the last bracket may hold anything; behind it, utime and stime are the
+    // 12th and the 13th field (proc(5)).
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: Vec<f64> = fields.skip(11).take(2).filter_map(|it| it.parse().ok()).collect();
+    cpu.ticks += ticks.iter().sum::<f64>();
+    cpu.user_ticks += ticks.first().copied().unwrap_or_default();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let text = fs::read_to_string(task?.path().join("schedstat"))?;
         let on_cpu = text.split_whitespace().next().unwrap_or_default();
-        seconds += on_cpu.parse::<f64>()? / 1e9;
+        cpu.seconds += on_cpu.parse::<f64>()? / 1e9;
     }
-    Ok(seconds * TICKS_PER_SECOND)
+    Ok(())
 }
 
 fn start_nginx(
@@ -200,10 +232,7 @@ fn start_stampgate(directory: &Path) -> Result<Running, Box<dyn Error>> {
     fs::write(prefix.join("routing.toml"), routing_toml())?;
     let child = Command::new("taskset")
         .args(["-c", "1"])
-        .arg(PathBuf::from(
-            std::env::var("SG")
-                .unwrap_or_else(|_| root().join("target/release/stampgate").display().to_string()),
-        ))
+        .arg(root().join("target/release/stampgate"))
         .args(["run", "-c"])
         .arg(prefix.join("gateway.toml"))
         .stderr(fs::File::create(prefix.join("stderr.log"))?)

@@ -233,14 +233,15 @@ fn without_issuers_no_token_is_looked_at() {
     let ring = ring(&[], b"").unwrap();
     let headers = authorization(&["Bearer eyJ.not.one", "Bearer twice"]);
     let mut cache = TokenCache::default();
-    assert_eq!(verified(&ring, &mut cache, &headers, UnixSeconds(NOW)), Ok(None));
+    assert_eq!(verified(&ring, &mut cache, &headers, || UnixSeconds(NOW)), Ok(None));
 }
 
 #[test]
 fn a_good_token_is_verified() {
     let headers = authorization(&[&format!("Bearer {}", good_token())]);
     let mut cache = TokenCache::default();
-    let claims = verified(&full_ring(), &mut cache, &headers, UnixSeconds(NOW)).unwrap().unwrap();
+    let claims =
+        verified(&full_ring(), &mut cache, &headers, || UnixSeconds(NOW)).unwrap().unwrap();
     assert_eq!(claims.tenant.as_str(), "tenant-a");
     assert_eq!(&*claims.issuer, ISSUER);
 }
