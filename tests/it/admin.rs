@@ -310,3 +310,39 @@ async fn changes_are_logged_with_actor_and_reason() {
     })
     .await;
 }
+
+fn own_socket(plan: Plan) -> Plan {
+    plan.set("admin", "unix_socket", "\"admin.sock\"")
+}
+
+/// What `--admin` takes for this gateway's socket.
+fn socket_of(gateway: &Gateway) -> String {
+    format!("unix:{}", gateway.directory.path("admin.sock").display())
+}
+
+#[tokio::test]
+async fn a_unix_socket_serves_its_owner_without_a_token() {
+    use std::os::unix::fs::PermissionsExt;
+    let pair = Pair::planned(PAIR, own_socket).await;
+    let path = pair.gateway.directory.path("admin.sock");
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "only its owner may connect");
+    stampgate(&["status", "--admin", &socket_of(&pair.gateway)]).await.exits(0);
+    stampgate(&["drain", "a", "--admin", &socket_of(&pair.gateway)]).await.exits(0);
+    pair.gateway.serves(ACME, "b").await;
+}
+
+#[tokio::test]
+async fn a_unix_socket_asks_for_a_token_where_tokens_are_configured() {
+    let pair = Pair::planned(PAIR, |plan| own_socket(with_tokens(plan))).await;
+    let refused = stampgate(&["drain", "a", "--admin", &socket_of(&pair.gateway)]).await.exits(5);
+    assert!(refused.all().contains("token"), "{}", refused.all());
+    pair.gateway.serves(ACME, "a").await;
+}
+
+#[tokio::test]
+async fn a_unix_socket_that_a_crash_left_behind_is_replaced() {
+    let mut pair = Pair::planned(PAIR, own_socket).await;
+    pair.gateway.kill_and_restart().await;
+    stampgate(&["status", "--admin", &socket_of(&pair.gateway)]).await.exits(0);
+}

@@ -134,3 +134,62 @@ fn full_backlog() -> (u16, Vec<socket2::Socket>) {
     }
     (address.as_socket().unwrap().port(), held)
 }
+
+/// Where every client is too slow after the grace of five seconds.
+async fn demanding() -> Pair {
+    let table = pair_without_edge();
+    Pair::planned(&table, |plan| plan.set("limits", "min_bytes_per_second", "1_000_000_000")).await
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_is_timed_out() {
+    let pair = demanding().await;
+    let mut client = pair.gateway.connect().await;
+    let head = Request::new("POST", "/").header("Host", ACME).header("Content-Length", "100000");
+    client.send(head.bytes()).await;
+    let mut ticks = crate::harness::deadline::ticks(20);
+    let seen = async {
+        loop {
+            ticks.tick().await;
+            // The body never pauses for long, so only its rate can be at fault.
+            let sent = client.try_send("x").await;
+            if sent.is_err()
+                || pair.gateway.metric("stampgate_errors_total", &TIMED_OUT).await > 0.0
+            {
+                break;
+            }
+        }
+    };
+    crate::harness::deadline::within("the end of patience", seen).await;
+    client.answer().await.assert_problem(408, "request_timeout");
+    assert!(pair.a.seen().iter().all(|seen| !seen.complete), "a cut body must not look whole");
+}
+
+const TIMED_OUT: [(&str, &str); 1] = [("code", "request_timeout")];
+
+#[tokio::test]
+async fn a_client_that_does_not_take_its_answer_is_cut() {
+    let pair = demanding().await;
+    pair.a.plays(Script::Download(1 << 30));
+    let mut client = pair.gateway.connect().await;
+    client.send(get(ACME, "/").bytes()).await;
+    assert_eq!(client.head().await.status().unwrap(), 200);
+    pair.a.left_by(1).await;
+}
+
+#[tokio::test]
+async fn without_a_least_rate_a_trickling_body_is_waited_for() {
+    let table = pair_without_edge();
+    let plan =
+        |plan: crate::harness::gateway::Plan| plan.set("limits", "min_bytes_per_second", "0");
+    let pair = Pair::planned(&table, plan).await;
+    let mut client = pair.gateway.connect().await;
+    let head = Request::new("POST", "/").header("Host", ACME).header("Content-Length", "60");
+    client.send(head.bytes()).await;
+    let mut ticks = crate::harness::deadline::ticks(10);
+    for _ in 0..60 {
+        ticks.tick().await;
+        client.send("x").await;
+    }
+    assert_eq!(client.answer().await.status, 200);
+}
