@@ -1,0 +1,451 @@
+//! One request, as `proxy` and `proxy::forward` take it: identify, resolve, choose, pick, attempt,
+//! judge, repeat or fall through.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::Version;
+use stamp_core::balance::{self, Candidate, Draw, Tried};
+use stamp_core::breaker::FailureKind;
+use stamp_core::failover::{self, Choice, Fence, Needs, Refusal, Route};
+use stamp_core::id::StampIndex;
+use stamp_core::identify::{self, Head, Peer};
+use stamp_core::resolve::{Target, resolve};
+use stamp_core::retry::{
+    self, AttemptFailure, Body as CoreBody, Funds, IdempotencyKey, Means, MethodClass,
+    RequestFacts, RetryBudget, StatusRule, Verdict,
+};
+use stamp_core::standing::{EndpointStanding, StampHealth};
+use stamp_core::table::Balance;
+
+use super::control::Inbox;
+use super::seen;
+use super::{Call, EndpointCell, Gateway, Inside, Link, Place, View, WORKERS, World, moment};
+use crate::machines::{Ending, Fate, HEAD_TIMEOUT, Outcome};
+use crate::plan::{EndpointKey, TenantKey};
+use crate::requests::{Body, Request};
+use crate::shadow::{Chosen, Effort, Reported};
+use crate::world::{MS, Micros, SECOND};
+
+/// As in `proxy::forward`.
+const EARN_EVERY: u64 = 16;
+/// A connection that rested longer is not used again.
+const IDLE_TIMEOUT: Micros = 5 * SECOND;
+
+impl Gateway {
+    /// A client's request arrives at some worker.
+    pub(crate) fn serve(&mut self, request: Rc<Request>, world: &mut World) {
+        let workers = u64::try_from(WORKERS).unwrap();
+        let worker = usize::try_from(world.dice.below(workers)).unwrap();
+        let view = Rc::clone(&self.workers[worker].view);
+        let target = target(&view, &request);
+        let named = target.map(|target| {
+            let tenant =
+                target.tenant.map(|tenant| tenant_named(view.table.directory.name(tenant)));
+            (tenant, view.key_of(target.home))
+        });
+        world.note(|| format!("{request:?} at worker {worker}, View {}", view.version));
+        world.shadow.resolved(&request, (view.version, named), world.now);
+        let Some(target) = target else { return };
+        let method = MethodClass::of(&request.method);
+        let (number, deadline) = (request.number, request.time.map(|time| world.now + time));
+        let choice = match choose(&view, &target, method) {
+            Ok(choice) => choice,
+            Err(refusal) => {
+                let refused = Chosen::Refused(seen::refusal(refusal));
+                world.shadow.chosen(number, (view.version, refused));
+                return finish(number, None, world);
+            }
+        };
+        world.shadow.chosen(number, (view.version, chosen(&view, choice)));
+        let call = Call {
+            request,
+            worker,
+            view,
+            target,
+            method,
+            choice,
+            tried: Tried::default(),
+            made: 0,
+            wants_fresh: false,
+            deadline,
+            body_is_touched: false,
+            place: None,
+        };
+        call.earn_retries(world);
+        self.attempt(call, world);
+    }
+
+    fn candidates<'v>(
+        &self,
+        (call, view): (&Call, &'v View),
+    ) -> impl Iterator<Item = Candidate> + Clone + use<'v, '_> {
+        let load = &self.workers[call.worker].load;
+        view.table.stamp(call.choice.stamp).endpoints.iter().map(move |endpoint| Candidate {
+            standing: view.standing(endpoint.index.at()),
+            weight: endpoint.weight,
+            load: load.get(&view.endpoints[endpoint.index.at()].number).copied().unwrap_or(0),
+        })
+    }
+
+    /// The endpoint for the next attempt at the chosen stamp, and whether it is a trial.
+    fn place(&mut self, call: &Call, world: &mut World) -> Option<(usize, bool)> {
+        let view = &call.view;
+        let stamp = view.table.stamp(call.choice.stamp);
+        let cell = |place: usize| &view.endpoints[stamp.endpoints[place].index.at()];
+        let on_trial = balance::on_trial(self.candidates((call, view)), call.tried);
+        if let Some(place) = on_trial.filter(|place| cell(*place).trial_is_free.replace(false)) {
+            return Some((place, true));
+        }
+        let number = view.stamps[call.choice.stamp.at()].number;
+        let turn = match stamp.balance {
+            Balance::RoundRobin => {
+                let turn = self.workers[call.worker].turns.entry(number).or_default();
+                *turn += 1;
+                *turn - 1
+            }
+            Balance::LeastRequest => 0,
+        };
+        let draw = Draw { random: world.dice.any(), turn };
+        let candidates = self.candidates((call, view));
+        Some((balance::pick(candidates, stamp.balance, call.tried, draw)?, false))
+    }
+
+    /// Another request took the trial that this one was chosen for.
+    fn place_without_trial(&mut self, call: &mut Call, world: &mut World) -> Option<(usize, bool)> {
+        if !matches!(call.choice.route, Route::HomeTrial | Route::EdgeTrial { .. }) {
+            return None;
+        }
+        let view = Rc::clone(&call.view);
+        let needs = needs(&call.target, call.method, &view);
+        let found = failover::choose(&view.table, &view.standings.stamps, needs);
+        let told = found.map_or_else(
+            |refusal| Chosen::Refused(seen::refusal(refusal)),
+            |choice| chosen(&view, choice),
+        );
+        world.shadow.chosen(call.request.number, (view.version, told));
+        call.choice = found.ok()?;
+        call.tried = Tried::default();
+        self.place(call, world)
+    }
+
+    /// Begins an attempt, or ends the request.
+    fn attempt(&mut self, mut call: Call, world: &mut World) {
+        let placed = self.place(&call, world);
+        let Some((at, is_trial)) = placed.or_else(|| self.place_without_trial(&mut call, world))
+        else {
+            return finish(call.request.number, None, world);
+        };
+        call.made += 1;
+        let stamp = Rc::clone(&call.view.stamps[call.choice.stamp.at()]);
+        let index = call.view.table.stamp(call.choice.stamp).endpoints[at].index;
+        let endpoint = Rc::clone(&call.view.endpoints[index.at()]);
+        stamp.in_flight.set(stamp.in_flight.get() + 1);
+        *self.workers[call.worker].load.entry(endpoint.number).or_default() += 1;
+        let rested = self.take_link(&call, &endpoint, world.now);
+        let machine = world.machines.of(endpoint.key);
+        let life = machine.life;
+        let fate = machine.attempt(rested.map(|link| link.life), &mut world.dice);
+        let fate = in_time(fate, call.deadline, world.now);
+        let effort = if is_trial { Effort::Trial } else { Effort::Plain };
+        let (number, version) = (call.request.number, call.view.version);
+        world.note(|| format!("#{number} attempts {:?} ({effort:?}): {fate:?}", endpoint.key));
+        world.shadow.attempts(number, (version, endpoint.key, effort), world.now);
+        call.place = Some(Place { at, stamp, endpoint, is_trial, life, fate });
+        self.calls.insert(number, call);
+        self.later(fate.after, Inside::AttemptEnds(number), world);
+    }
+
+    fn take_link(&mut self, call: &Call, endpoint: &EndpointCell, now: Micros) -> Option<Link> {
+        let links = self.workers[call.worker].links.entry(endpoint.number).or_default();
+        if call.wants_fresh {
+            links.clear();
+        }
+        links.retain(|link| now - link.rests_since <= IDLE_TIMEOUT);
+        links.pop()
+    }
+
+    pub(super) fn attempt_ends(&mut self, number: u64, world: &mut World) {
+        let Some(mut call) = self.calls.remove(&number) else { return };
+        let Some(mut place) = call.place.take() else { return };
+        let was_killed = world.machines.of(place.endpoint.key).life != place.life;
+        let outcome = match place.fate.outcome {
+            Outcome::Answered { .. } | Outcome::TimedOut if was_killed => Outcome::NoHead,
+            outcome => outcome,
+        };
+        call.body_is_touched |= match outcome {
+            Outcome::NotConnected => false,
+            Outcome::NothingWritten => world.dice.percent(50),
+            _ => true,
+        };
+        let (reported, kind) = lesson(outcome);
+        world.note(|| format!("#{number} ends {:?}: {outcome:?}", place.endpoint.key));
+        world.shadow.ended(number, (outcome, place.fate.is_processed), reported);
+        match (reported, kind) {
+            (Reported::Success, _) => self.report_success(&mut place, world),
+            (_, Some(kind)) => self.report_failure((&call, &mut place), kind, world),
+            _ => {}
+        }
+        if let Outcome::Answered { status, body } = outcome {
+            let retry = &call.view.table.stamp(call.choice.stamp).retry;
+            let failure = AttemptFailure::Status(StatusRule::Declared);
+            let goes_on = retry.statuses.contains(&status)
+                && self.goes_on((&mut call, &place), (outcome, failure), world);
+            if !goes_on {
+                return self.answer((&call, &place), (status, body), world);
+            }
+            self.leave(call.worker, (place.endpoint.number, place.stamp.number));
+            drop_trial(&mut place, world);
+            return self.attempt(call, world);
+        }
+        self.leave(call.worker, (place.endpoint.number, place.stamp.number));
+        let goes_on = self.goes_on((&mut call, &place), (outcome, failure_of(outcome)), world);
+        drop_trial(&mut place, world);
+        if goes_on { self.attempt(call, world) } else { finish(number, None, world) }
+    }
+
+    /// The client gets the answer; its body may take a while.
+    fn answer(&mut self, (call, place): (&Call, &Place), got: (u16, Ending), world: &mut World) {
+        let (status, body) = got;
+        finish(call.request.number, Some(status), world);
+        let wait = match world.dice.below(20) {
+            0 => world.dice.between(SECOND, 4 * SECOND),
+            1..6 => world.dice.between(MS, 300 * MS),
+            _ => 0,
+        };
+        let link = Link { life: place.life, rests_since: world.now };
+        let ends = Inside::BodyEnds {
+            worker: call.worker,
+            endpoint: place.endpoint.number,
+            stamp: place.stamp.number,
+            link: (body == Ending::Whole).then_some(link),
+        };
+        self.later(wait, ends, world);
+    }
+
+    fn report_success(&mut self, place: &mut Place, world: &mut World) {
+        place.endpoint.successes.set(place.endpoint.successes.get() + 1);
+        if std::mem::take(&mut place.is_trial) {
+            let endpoint = place.endpoint.number;
+            self.tell_control(Inbox::Attempt { endpoint, failure: None, is_trial: true }, world);
+        }
+    }
+
+    fn report_failure(
+        &mut self,
+        (call, place): (&Call, &mut Place),
+        kind: FailureKind,
+        world: &mut World,
+    ) {
+        let tenant = call.target.tenant.map(|tenant| u64::from(tenant.0));
+        let is_trial = std::mem::take(&mut place.is_trial);
+        let endpoint = place.endpoint.number;
+        let failure = Some((kind, tenant));
+        self.tell_control(Inbox::Attempt { endpoint, failure, is_trial }, world);
+    }
+
+    /// Decides whether there is another attempt, and prepares it.
+    fn goes_on(
+        &self,
+        (call, place): (&mut Call, &Place),
+        (outcome, failure): (Outcome, AttemptFailure),
+        world: &mut World,
+    ) -> bool {
+        let stale = matches!(
+            failure,
+            AttemptFailure::ReusedClosedBeforeByte | AttemptFailure::NothingWritten
+        );
+        let is_free = stale && !call.wants_fresh;
+        if is_free {
+            call.made -= 1;
+        }
+        let attempts_max = call.view.table.stamp(call.choice.stamp).retry.attempts_max.get();
+        let verdict = call.judge(failure, attempts_max.saturating_sub(call.made), world.now);
+        let number = call.request.number;
+        let gone = call.request.body == Body::Large && call.body_is_touched;
+        world.note(|| format!("#{number} after {outcome:?}: {verdict:?}"));
+        let judged = (outcome, gone, seen::judged(verdict));
+        world.shadow.judged(number, judged, (place.stamp.number, world.now));
+        if !matches!(verdict, Verdict::Repeat(_)) {
+            return false;
+        }
+        call.wants_fresh = is_free;
+        if is_free {
+            return true;
+        }
+        call.tried.add(place.at);
+        self.find_next(call, world)
+    }
+
+    /// Another endpoint of the same stamp, else across an edge: by the View of now.
+    fn find_next(&self, call: &mut Call, world: &mut World) -> bool {
+        let now = Rc::clone(&self.workers[call.worker].view);
+        if !Rc::ptr_eq(&now.table, &call.view.table) {
+            return false;
+        }
+        call.view = Rc::clone(&now);
+        let standing = now.standings.stamps[call.choice.stamp.at()];
+        let balance = now.table.stamp(call.choice.stamp).balance;
+        let draw = Draw { random: 0, turn: 0 };
+        let candidates = self.candidates((call, &now));
+        if standing.operator.takes_requests()
+            && balance::pick(candidates, balance, call.tried, draw).is_some()
+        {
+            return true;
+        }
+        let needs = needs(&call.target, call.method, &now);
+        let (failed, standings) = (call.choice.stamp, &now.standings.stamps);
+        let found = failover::fall_through(&now.table, standings, needs, failed);
+        let to = found.map(|choice| now.key_of(choice.stamp));
+        let number = call.request.number;
+        world.note(|| format!("#{number} falls through to {to:?}, View {}", now.version));
+        world.shadow.fell(number, (now.version, now.key_of(failed), to));
+        let Some(choice) = found else { return false };
+        (call.choice, call.tried) = (choice, Tried::default());
+        true
+    }
+}
+
+impl Call {
+    fn judge(&self, failure: AttemptFailure, attempts_left: u32, now: Micros) -> Verdict {
+        let body = match self.request.body {
+            Body::None => CoreBody::Empty,
+            Body::Small => CoreBody::Kept,
+            Body::Large if self.body_is_touched => CoreBody::Consumed,
+            Body::Large => CoreBody::Untouched,
+        };
+        let key =
+            if self.request.has_key { IdempotencyKey::Present } else { IdempotencyKey::Absent };
+        let request = RequestFacts { method: self.method, key, body };
+        let time_left =
+            self.deadline.map_or(Duration::MAX, |deadline| moment(deadline).since(moment(now)));
+        let means = |budget| Means { attempts_left, time_left, budget };
+        let verdict = retry::judge(failure, request, means(Funds::Enough));
+        if !matches!(verdict, Verdict::Repeat(_)) {
+            return verdict;
+        }
+        let budget = &self.view.stamps[self.choice.stamp.at()].budget;
+        match RetryBudget::from_bits(budget.get()).spent(moment(now)) {
+            Some(rest) => {
+                budget.set(rest.to_bits());
+                verdict
+            }
+            None => retry::judge(failure, request, means(Funds::Spent)),
+        }
+    }
+
+    fn earn_retries(&self, world: &mut World) {
+        if !world.dice.any().is_multiple_of(EARN_EVERY) {
+            return;
+        }
+        let stamp = self.view.table.stamp(self.choice.stamp);
+        let cell = &self.view.stamps[self.choice.stamp.at()];
+        let budget = RetryBudget::from_bits(cell.budget.get());
+        cell.budget.set(budget.earned(EARN_EVERY, stamp.retry.budget_percent).to_bits());
+        let at = (cell.number, world.now);
+        world.shadow.earned((self.view.version, cell.key), EARN_EVERY, at);
+    }
+}
+
+fn target(view: &View, request: &Request) -> Option<Target> {
+    let headers = request.headers();
+    let head = Head { version: Version::HTTP_11, authority: None, headers: &headers };
+    let clues = identify::clues(&head, &view.table, Peer::Untrusted, None).ok()?;
+    resolve(&view.table, &clues).ok()
+}
+
+fn tenant_named(name: &str) -> TenantKey {
+    name.trim_start_matches('t').parse().unwrap()
+}
+
+fn needs(target: &Target, method: MethodClass, view: &View) -> Needs {
+    let fence = target
+        .tenant
+        .map_or(Fence::Home, |tenant| Fence::Tenant(view.table.directory.tenant(tenant).fence));
+    Needs { home: target.home, fence, method }
+}
+
+/// As `proxy::forward::choose`.
+fn choose(view: &View, target: &Target, method: MethodClass) -> Result<Choice, Refusal> {
+    let needs = needs(target, method, view);
+    let standings = &view.standings.stamps;
+    let chosen = failover::choose(&view.table, standings, needs);
+    let home = standings.get(target.home.at()).map(|standing| standing.health);
+    if (chosen.is_err() || home == Some(StampHealth::Trial))
+        && let Some(trial) = failover::choose_trial(&view.table, standings, needs)
+        && has_trial(view, trial.stamp)
+    {
+        return Ok(trial);
+    }
+    chosen
+}
+
+fn has_trial(view: &View, stamp: StampIndex) -> bool {
+    view.table.stamp(stamp).endpoints.iter().any(|endpoint| {
+        let place = endpoint.index.at();
+        let is_free = view.endpoints[place].trial_is_free.get();
+        view.standing(place) == EndpointStanding::Trial && is_free
+    })
+}
+
+fn chosen(view: &View, choice: Choice) -> Chosen {
+    let stamp = view.key_of(choice.stamp);
+    match choice.route {
+        Route::Home | Route::Edge { .. } => Chosen::Serve(stamp),
+        Route::HomeTrial | Route::EdgeTrial { .. } => Chosen::Trial(stamp),
+    }
+}
+
+/// A head that does not come before the request's time is over comes too late.
+fn in_time(fate: Fate, deadline: Option<Micros>, now: Micros) -> Fate {
+    let left = deadline.map_or(HEAD_TIMEOUT, |deadline| deadline.saturating_sub(now));
+    if fate.outcome == Outcome::NotConnected || fate.after <= left {
+        return fate;
+    }
+    Fate { after: left, outcome: Outcome::TimedOut, ..fate }
+}
+
+/// What the end of an attempt says of its endpoint.
+const fn lesson(outcome: Outcome) -> (Reported, Option<FailureKind>) {
+    let kind = match outcome {
+        Outcome::NotConnected => Some(FailureKind::Connect),
+        Outcome::NothingWritten | Outcome::ClosedReused => return (Reported::Nothing, None),
+        Outcome::NoHead => Some(FailureKind::BrokeOff),
+        Outcome::TimedOut => Some(FailureKind::Timeout),
+        Outcome::Answered { status, .. } => FailureKind::of_status(status),
+    };
+    match kind {
+        None => (Reported::Success, None),
+        Some(kind) if kind.is_before_sending() => (Reported::FailedBeforeSending, Some(kind)),
+        Some(kind) => (Reported::FailedAfterSending, Some(kind)),
+    }
+}
+
+const fn failure_of(outcome: Outcome) -> AttemptFailure {
+    match outcome {
+        Outcome::NotConnected => AttemptFailure::NotConnected,
+        Outcome::NothingWritten => AttemptFailure::NothingWritten,
+        Outcome::ClosedReused => AttemptFailure::ReusedClosedBeforeByte,
+        Outcome::NoHead => AttemptFailure::SentNoHead,
+        Outcome::TimedOut => AttemptFailure::TimedOut,
+        Outcome::Answered { .. } => AttemptFailure::Status(StatusRule::Declared),
+    }
+}
+
+/// A trial that nobody will judge: another may be made.
+fn drop_trial(place: &mut Place, world: &mut World) {
+    if std::mem::take(&mut place.is_trial) {
+        free_trial(&place.endpoint, world);
+    }
+}
+
+pub(super) fn free_trial(endpoint: &EndpointCell, world: &mut World) {
+    endpoint.trial_is_free.set(true);
+    let key: EndpointKey = endpoint.key;
+    world.shadow.trial_is_over(key);
+}
+
+fn finish(number: u64, status: Option<u16>, world: &mut World) {
+    world.note(|| format!("#{number} is over: {status:?}"));
+    world.shadow.finished(number, status);
+}
