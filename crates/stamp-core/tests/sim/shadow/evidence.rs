@@ -30,6 +30,8 @@ pub(crate) struct Failed {
 pub(super) struct Evidence {
     streak: Vec<Failed>,
     window: VecDeque<(Micros, u64, Option<Failed>)>,
+    /// Until then the window was gathered by another policy, which may have forgotten more.
+    unsure_until: Micros,
 }
 
 impl Evidence {
@@ -43,6 +45,11 @@ impl Evidence {
     pub(super) fn failed(&mut self, failed: Failed, now: Micros) {
         self.streak.push(failed);
         self.window.push_back((now, 0, Some(failed)));
+    }
+
+    /// The window is of another length from now on.
+    pub(super) const fn measure_anew(&mut self, policy: &Policy, now: Micros) {
+        self.unsure_until = now + policy.window * MS;
     }
 
     /// What these policies make of it, given how many tenants the stamp serves.
@@ -62,7 +69,7 @@ impl Evidence {
             failures > 0 && requests >= policy.requests_min && share >= ratio - 1e-9
         };
         let (sure, possible) = (inner.1(witnesses_min), outer.1(witnesses_min));
-        if is_broken(sure, outer.0, sure + inner.0) {
+        if is_broken(sure, outer.0, sure + inner.0) && now >= self.unsure_until {
             return Turn::MustOpen;
         }
         if is_broken(possible, inner.0, possible + outer.0) { Turn::MayOpen } else { Turn::Stay }

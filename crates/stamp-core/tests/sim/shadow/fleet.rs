@@ -91,11 +91,15 @@ impl Shadow {
 
     /// Another table is in force: what stays the same is kept.
     pub(crate) fn adopt(&mut self, plan: Rc<Plan>, now: Micros) {
-        self.plan = plan;
+        let former = std::mem::replace(&mut self.plan, plan);
         let mut endpoints = std::mem::take(&mut self.endpoints);
         for key in self.plan.endpoints() {
-            let known = endpoints.remove(&key).unwrap_or_else(EndpointModel::new);
-            self.endpoints.insert(key, known);
+            let mut model = endpoints.remove(&key).unwrap_or_else(EndpointModel::new);
+            let (policy, before) = (self.policy(key.0), former.stamp(key.0));
+            if before.is_some_and(|stamp| stamp.policy.window != policy.window) {
+                model.evidence.measure_anew(&policy, now);
+            }
+            self.endpoints.insert(key, model);
         }
         let mut stamps = std::mem::take(&mut self.stamps);
         for stamp in &self.plan.stamps {
