@@ -1,15 +1,18 @@
-//! Developer commands: `cargo xtask ci`, `cargo xtask bench`, `cargo xtask fuzz`. Standard library
-//! only, so that they build in a second.
+//! Developer commands: `cargo xtask ci`, `cargo xtask sim`, `cargo xtask bench`,
+//! `cargo xtask fuzz`. Standard library only, so that they build in a second.
 
 mod bench;
 mod fuzz;
 mod run;
+mod sim;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
-  ci                  what .ci/run calls: format, lints, docs, tests, benches compile
+  ci                  what .ci/run calls: format, lints, docs, tests, simulation, benches compile
+  sim [--seeds N]     core against its shadow model, 1000 seeds by default
+  sim --seed S        one seed again; what breaks a law prints its history
   bench [--rounds N]  CPU per request and latency beside nginx, one worker each (needs nginx, wrk)
   fuzz [SECONDS]      every fuzz target for so long each, 60 by default (needs cargo-fuzz, nightly)";
 
@@ -21,6 +24,15 @@ fn main() -> ExitCode {
         ["bench"] => bench::run(bench::ROUNDS),
         ["bench", "--rounds", rounds] => match rounds.parse() {
             Ok(rounds) => bench::run(rounds),
+            Err(_) => return usage(),
+        },
+        ["sim"] => sim::run_many(sim::SEEDS),
+        ["sim", "--seeds", seeds] => match seeds.parse() {
+            Ok(seeds) => sim::run_many(seeds),
+            Err(_) => return usage(),
+        },
+        ["sim", "--seed", seed] => match seed.parse() {
+            Ok(seed) => sim::run_one(seed),
             Err(_) => return usage(),
         },
         ["fuzz"] => fuzz::run_all(60),

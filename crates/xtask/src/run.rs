@@ -41,5 +41,6 @@ pub(crate) fn ci() -> Done {
     let doc = ["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"];
     run("cargo", &doc, &[("RUSTDOCFLAGS", "-D warnings")])?;
     run("cargo", &["test", "--locked"], &[])?;
+    crate::sim::run_many(crate::sim::SEEDS)?;
     run("cargo", &["bench", "--locked", "--no-run"], &[])
 }

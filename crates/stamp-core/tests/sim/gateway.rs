@@ -203,7 +203,7 @@ impl Gateway {
     fn torn(&self, world: &mut World) -> String {
         let tail = "0badf00d {\"v\":1,\"stamp\":";
         let end = usize::try_from(world.dice.below(24)).unwrap();
-        format!("{}{}", self.journal, &tail[..end])
+        format!("{}{}", self.journal, tail.split_at(end).0)
     }
 
     pub(crate) fn plan(&self) -> &Rc<Plan> {

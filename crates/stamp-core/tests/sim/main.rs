@@ -1,11 +1,17 @@
 //! The simulation: core driven by seeded stamps, requests, faults, reloads, drains and clocks, and
 //! watched by a model of its own. `cargo xtask sim --seeds N` runs many seeds, `--seed S` one again.
 #![expect(
+    clippy::fn_params_excessive_bools,
+    clippy::struct_excessive_bools,
+    reason = "what a machine or a model is or is not, in its own words"
+)]
+#![expect(
     clippy::unwrap_used,
+    clippy::print_stdout,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_precision_loss,
-    reason = "a test fails by panicking"
+    reason = "a test fails by panicking, and says what it tried"
 )]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

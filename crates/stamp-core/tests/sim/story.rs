@@ -90,7 +90,7 @@ impl Story {
                     self.gateway = gateway;
                     self.after(15 * SECOND, Around::Restart);
                 }
-                Event::Around(around) => self.happens(around),
+                Event::Around(around) => self.happens(&around),
             }
             if let Some(breach) = self.world.shadow.breach() {
                 let breach = breach.clone();
@@ -101,14 +101,14 @@ impl Story {
         Ok(self.world.shadow.counts)
     }
 
-    fn happens(&mut self, around: Around) {
-        match around {
+    fn happens(&mut self, around: &Around) {
+        match *around {
             Around::Client => self.client(),
             Around::StormClient(host) => {
-                self.send(|number, _, dice| Request::of(number, host, dice))
+                self.send(|number, _, dice| Request::of(number, host, dice));
             }
             Around::Flap(endpoint, fault, left) if !self.is_calm => {
-                self.flap(endpoint, fault, left)
+                self.flap(endpoint, fault, left);
             }
             Around::Mend(endpoint) => {
                 self.world.note(|| format!("{endpoint:?} is mended"));

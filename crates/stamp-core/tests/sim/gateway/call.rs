@@ -169,22 +169,23 @@ impl Gateway {
         let Some(mut call) = self.calls.remove(&number) else { return };
         let Some(mut place) = call.place.take() else { return };
         let was_killed = world.machines.of(place.endpoint.key).life != place.life;
-        let outcome = match place.fate.outcome {
-            Outcome::Answered { .. } | Outcome::TimedOut if was_killed => Outcome::NoHead,
-            outcome => outcome,
-        };
+        let waited = matches!(place.fate.outcome, Outcome::Answered { .. } | Outcome::TimedOut);
+        let outcome = if was_killed && waited { Outcome::NoHead } else { place.fate.outcome };
         call.body_is_touched |= match outcome {
             Outcome::NotConnected => false,
             Outcome::NothingWritten => world.dice.percent(50),
-            _ => true,
+            Outcome::ClosedReused
+            | Outcome::NoHead
+            | Outcome::TimedOut
+            | Outcome::Answered { .. } => true,
         };
         let (reported, kind) = lesson(outcome);
         world.note(|| format!("#{number} ends {:?}: {outcome:?}", place.endpoint.key));
         world.shadow.ended(number, (outcome, place.fate.is_processed), reported);
-        match (reported, kind) {
-            (Reported::Success, _) => self.report_success(&mut place, world),
-            (_, Some(kind)) => self.report_failure((&call, &mut place), kind, world),
-            _ => {}
+        if let Some(kind) = kind {
+            self.report_failure((&call, &mut place), kind, world);
+        } else if reported == Reported::Success {
+            self.report_success(&mut place, world);
         }
         if let Outcome::Answered { status, body } = outcome {
             let retry = &call.view.table.stamp(call.choice.stamp).retry;

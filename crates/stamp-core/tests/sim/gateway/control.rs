@@ -129,7 +129,8 @@ impl Control {
     fn index_endpoints(&mut self, view: &View) {
         let known = std::mem::take(&mut self.told);
         for (cell, index) in view.endpoints.iter().zip((0..).map(EndpointIndex)) {
-            let successes = known.get(&cell.number).map_or(cell.successes.get(), |told| told.1);
+            let successes =
+                known.get(&cell.number).map_or_else(|| cell.successes.get(), |told| told.1);
             self.told.insert(cell.number, (index, successes));
         }
     }

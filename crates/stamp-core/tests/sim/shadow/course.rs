@@ -358,10 +358,11 @@ impl Course {
         match home.serves {
             Some(serving) if serving == self.home => Chosen::Serve(self.home),
             None => self.nobody(facts),
-            Some(edge) => match self.over_edges(facts, Some(edge)) {
-                Chosen::Refused(_) if home.is_eligible() => Chosen::Serve(self.home),
-                chosen => chosen,
-            },
+            Some(edge) => {
+                let chosen = self.over_edges(facts, Some(edge));
+                let is_refused = matches!(chosen, Chosen::Refused(_));
+                if is_refused && home.is_eligible() { Chosen::Serve(self.home) } else { chosen }
+            }
         }
     }
 
@@ -426,7 +427,7 @@ impl Course {
             (Effort::Plain, Some(Standing::Unknown)) => {
                 !is_tried && !untried.any(|(_, standing)| *standing == Standing::Up)
             }
-            _ => false,
+            (Effort::Plain | Effort::Trial, _) => false,
         }
     }
 }

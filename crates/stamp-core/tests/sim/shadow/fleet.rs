@@ -259,16 +259,13 @@ impl Shadow {
         for (key, model) in &mut self.endpoints {
             let is_closed = model.breaker == BreakerIs::Closed;
             let is_due = matches!(model.breaker, BreakerIs::Open { until } if until <= now);
+            let is_half_open = model.breaker == BreakerIs::HalfOpen;
+            let sleeps = step == Step::Tick && is_due && !model.is_down();
             let missed = match std::mem::replace(&mut model.turn, Turn::Stay) {
-                Turn::MustOpen if is_closed => Some("should have opened"),
-                Turn::MustReopen if model.breaker == BreakerIs::HalfOpen => {
-                    Some("should have opened again")
-                }
-                Turn::MustClose if !is_closed => Some("should have closed"),
-                _ if step == Step::Tick && is_due && !model.is_down() => {
-                    Some("should be half-open")
-                }
-                _ => None,
+                Turn::MustOpen => is_closed.then_some("should have opened"),
+                Turn::MustReopen => is_half_open.then_some("should have opened again"),
+                Turn::MustClose => (!is_closed).then_some("should have closed"),
+                Turn::Stay | Turn::MayOpen => sleeps.then_some("should be half-open"),
             };
             model.standing = model.standing();
             if let Some(missed) = missed {
@@ -366,10 +363,7 @@ impl Shadow {
         let is_true = match why {
             FlipWhy::HomeDrained => was == Some(home) && !allows && to == best,
             FlipWhy::HomeDown => was == Some(home) && allows && !model.is_eligible() && to == best,
-            FlipWhy::EdgeLost => {
-                is_lost && !model.is_eligible() && to == best
-                    || is_lost && best.is_some() && to == best
-            }
+            FlipWhy::EdgeLost => is_lost && to == best && (best.is_some() || !model.is_eligible()),
             FlipWhy::HomeHeld => {
                 let up_for = now - model.health_since;
                 was_edge.is_some() && returns && model.health == Health::Up && up_for >= hold
