@@ -22,7 +22,7 @@ use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode, Uri};
@@ -168,6 +168,8 @@ fn router(admin: Arc<AdminState>, door: Door) -> Router {
             "/v1/stamps/{id}/drain",
             get(stamps::progress).post(stamps::drain).delete(stamps::undrain),
         )
+        .route("/v1/stamps/{id}/state", put(stamps::set_state))
+        .route("/v1/stamps/{id}/failback", post(stamps::fail_back))
         .route("/v1/tenants", get(tenants::list))
         .route("/v1/tenants/{id}", get(tenants::one))
         .route("/v1/config", get(config::show))
@@ -232,11 +234,13 @@ async fn ready(Shared(admin): Shared<Arc<AdminState>>, uri: Uri) -> Result<Respo
     let query: ReadyQuery = ask::query(&uri)?;
     let table = !admin.state.view().table.stamps().is_empty();
     let running = !admin.state.is_stopping();
-    let is_ready = table && running;
+    let trusted = !admin.state.view().standings.is_suspect;
+    let is_ready = table && running && trusted;
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     if query.verbose.is_on() {
         // This is only ever served once the listeners are bound.
-        let checks = [("listeners", true), ("table", table), ("running", running)];
+        let checks =
+            [("listeners", true), ("table", table), ("running", running), ("self", trusted)];
         let checks = checks.map(|(name, ok)| CheckView { name: name.to_owned(), ok });
         let view = ReadyView { ready: is_ready, checks: checks.into() };
         return Ok((status, Json(view)).into_response());
@@ -246,6 +250,9 @@ async fn ready(Shared(admin): Shared<Arc<AdminState>>, uri: Uri) -> Result<Respo
     }
     if !table {
         return Err(Problem::not_ready("No table is in force."));
+    }
+    if !trusted {
+        return Err(Problem::not_ready("Most stamps fail at once: the fault may be here."));
     }
     Ok("ready\n".into_response())
 }

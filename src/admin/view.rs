@@ -25,10 +25,22 @@ pub struct DrainAsk {
     pub reason: Option<String>,
 }
 
-/// What `DELETE /v1/stamps/{id}/drain` is told.
+/// What `DELETE /v1/stamps/{id}/drain` and `POST /v1/stamps/{id}/failback` are told.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct UndrainAsk {
+pub struct ReasonAsk {
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// What `PUT /v1/stamps/{id}/state` is told.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StateAsk {
+    /// "draining", "maintenance", "warming" or "active".
+    pub state: String,
+    /// Take it out although something is in flight, or tenants have nowhere to go.
+    pub force: bool,
     /// Why.
     pub reason: Option<String>,
 }
@@ -119,14 +131,19 @@ pub struct StampView {
     pub health_since_s: f64,
     /// May it serve?
     pub eligible: bool,
-    /// "home", "edge" or "nobody"
+    /// "home", "split" (home for some tenants, an edge for the others), "edge" or "nobody"
     pub serving: String,
+    /// The share of its tenants, in per cent, that another stamp answers for.
+    pub away_percent: u8,
     /// The stamp that answers for it.
     pub answered_by: Option<String>,
     /// Why another (or it again) answers.
     pub reason: Option<String>,
     /// When it answers for itself again, if nothing happens until then.
     pub return_in_s: Option<f64>,
+    /// It comes back only when an operator says so (`POST /v1/stamps/{id}/failback`): it is
+    /// configured so, or was lost three times within an hour.
+    pub waits_for_operator: bool,
     /// Tenants that live on it.
     pub tenants: u32,
     /// What is in flight there.
@@ -390,9 +407,11 @@ impl StampView {
             health_since_s: seconds(info.health.1),
             eligible: info.eligible,
             serving: serving(info.serving).to_owned(),
+            away_percent: away_percent(info.serving),
             answered_by: text(&info.answers.0),
             reason: info.serving_reason.map(str::to_owned),
             return_in_s: info.return_in.map(seconds),
+            waits_for_operator: info.waits_for_operator,
             tenants: info.tenants,
             in_flight: in_flight(info),
             failover: info.edges.iter().map(edge).collect(),
@@ -502,14 +521,24 @@ const fn health(health: StampHealth) -> &'static str {
 const fn serving(serving: Serving) -> &'static str {
     match serving {
         Serving::Home => "home",
+        Serving::Split { .. } => "split",
         Serving::Edge(_) => "edge",
         Serving::Nobody => "nobody",
+    }
+}
+
+const fn away_percent(serving: Serving) -> u8 {
+    match serving {
+        Serving::Home => 0,
+        Serving::Split { away, .. } => away,
+        Serving::Edge(_) | Serving::Nobody => 100,
     }
 }
 
 const fn standing(standing: EndpointStanding) -> &'static str {
     match standing {
         EndpointStanding::Up => "up",
+        EndpointStanding::Warming(_) => "warming",
         EndpointStanding::Unknown => "unknown",
         EndpointStanding::Trial => "trial",
         EndpointStanding::Out(OutReason::ProbeDown) => "probe_down",

@@ -2,15 +2,16 @@
 
 use http::Method;
 use serde_json::Value;
+use stamp_core::standing::OperatorState;
 use tokio::runtime::{Builder, Runtime};
 
 use super::client::{Answer, Client, Question};
 use super::failure::Failure;
 use super::print::{self, Progress};
-use super::{DrainFlags, Operator, Output, ReloadFlags, UndrainFlags};
+use super::{DrainFlags, Operator, OrderFlags, Output, ReloadFlags, StateFlags, Wanted};
 use crate::admin::view::{
-    ConfigView, DrainAsk, DrainView, InfoView, RefusalView, ReloadView, Span, StampsView,
-    StatusView, UndrainAsk,
+    ConfigView, DrainAsk, DrainView, InfoView, ReasonAsk, RefusalView, ReloadView, Span,
+    StampsView, StateAsk, StatusView,
 };
 use crate::clock::Clock;
 
@@ -84,12 +85,46 @@ pub(super) fn drain(flags: &DrainFlags) -> Result<(), Failure> {
 }
 
 /// `stampgate undrain`
-pub(super) fn undrain(flags: &UndrainFlags) -> Result<(), Failure> {
+pub(super) fn undrain(flags: &OrderFlags) -> Result<(), Failure> {
     let client = Client::new(&flags.operator)?;
-    let ask = UndrainAsk { reason: flags.reason.clone() };
+    let ask = ReasonAsk { reason: flags.reason.clone() };
     let order = Question::new(Method::DELETE, drain_target(flags.id.as_str())).with(&ask)?;
     let answer = runtime()?.block_on(client.ask(order))?;
     show_drain(&answer, flags.operator.output.output)
+}
+
+/// `stampgate state`
+pub(super) fn state(flags: &StateFlags) -> Result<(), Failure> {
+    let state = match flags.state {
+        Wanted::Draining => OperatorState::Draining,
+        Wanted::Maintenance => OperatorState::Maintenance,
+        Wanted::Warming => OperatorState::Warming,
+        Wanted::Active => OperatorState::Active,
+    };
+    let (state, force) = (state.as_str().to_owned(), flags.force);
+    let ask = StateAsk { state, force, reason: flags.reason.clone() };
+    let target = format!("/v1/stamps/{}/state", flags.id);
+    order_and_show(&flags.operator, Question::new(Method::PUT, target).with(&ask)?)
+}
+
+/// `stampgate failback`
+pub(super) fn fail_back(flags: &OrderFlags) -> Result<(), Failure> {
+    let ask = ReasonAsk { reason: flags.reason.clone() };
+    let target = format!("/v1/stamps/{}/failback", flags.id);
+    order_and_show(&flags.operator, Question::new(Method::POST, target).with(&ask)?)
+}
+
+/// Gives an order that is answered with the stamp.
+fn order_and_show(operator: &Operator, order: Question) -> Result<(), Failure> {
+    let client = Client::new(operator)?;
+    let answer = runtime()?.block_on(client.ask(order))?;
+    match operator.output.output {
+        Output::Json => print::json(&answer.read::<Value>()?),
+        Output::Table => {
+            print::line(&print::stamps(&[answer.read()?]));
+            Ok(())
+        }
+    }
 }
 
 fn drain_target(id: &str) -> String {

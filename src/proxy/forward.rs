@@ -19,7 +19,7 @@ use stamp_core::retry::{
     self, AttemptFailure, Body, Funds, IdempotencyKey, Means, MethodClass, RequestFacts,
     StatusRule, Verdict,
 };
-use stamp_core::standing::{EndpointStanding, StampHealth};
+use stamp_core::standing::{EndpointStanding, Serving, Slot, StampHealth};
 use stamp_core::table::{Balance, Stamp};
 use stamp_core::time::Moment;
 
@@ -56,10 +56,15 @@ const EARN_EVERY: u64 = 16;
 
 /// What core needs to know to choose a stamp.
 pub(super) fn needs(target: &Target, method: MethodClass, view: &WorkerView) -> Needs {
-    let fence = target
-        .tenant
-        .map_or(Fence::Home, |tenant| Fence::Tenant(view.table.directory.tenant(tenant).fence));
-    Needs { home: target.home, fence, method }
+    let directory = &view.table.directory;
+    let fence = |tenant| Fence::Tenant(directory.tenant(tenant).fence);
+    let fence = target.tenant.map_or(Fence::Home, fence);
+    let standing = view.standings.stamps.get(target.home.at());
+    let is_split = standing.is_some_and(|it| matches!(it.serving, Serving::Split { .. }));
+    // The name is hashed only where that decides something.
+    let slot = target.tenant.filter(|_| is_split);
+    let slot = slot.map_or(Slot::OF_NOBODY, |tenant| Slot::of(directory.name(tenant)));
+    Needs { home: target.home, fence, method, slot }
 }
 
 /// Who serves, by this View: a half-open breaker first, if its one trial is to be had.

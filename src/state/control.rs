@@ -63,10 +63,8 @@ type OrderReply = oneshot::Sender<Result<Ordered, OrderError>>;
 pub enum Command {
     /// Put a new table (and keys and settings) in force.
     Install(Box<Installation>, oneshot::Sender<u64>),
-    /// Drain a stamp.
-    Drain(StampId<'static>, Order, OrderReply),
-    /// End a drain.
-    Undrain(StampId<'static>, Order, OrderReply),
+    /// Do what an operator wishes of a stamp.
+    Order(Wish, StampId<'static>, Order, OrderReply),
     /// Tell everything about the stamps.
     Stamps(oneshot::Sender<Vec<StampInfo>>),
     /// Is the endpoint changing, as its probes see it? For the prober's pace.
@@ -158,10 +156,17 @@ struct Told {
     successes: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Wish {
+/// What an operator wishes of a stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Drain it.
     Drain,
+    /// End its drain.
     Undrain,
+    /// Put it into this state.
+    State(OperatorState),
+    /// Let its requests come home now.
+    FailBack,
 }
 
 impl State {
@@ -308,12 +313,8 @@ impl Control {
             Command::Install(installation, done) => {
                 done.send(self.install(*installation)).ok();
             }
-            Command::Drain(stamp, order, done) => {
-                self.orders.push_back((Wish::Drain, stamp, order, done));
-                self.next_order();
-            }
-            Command::Undrain(stamp, order, done) => {
-                self.orders.push_back((Wish::Undrain, stamp, order, done));
+            Command::Order(wish, stamp, order, done) => {
+                self.orders.push_back((wish, stamp, order, done));
                 self.next_order();
             }
             Command::Stamps(reply) => {
@@ -371,6 +372,15 @@ impl Control {
             let decision = match wish {
                 Wish::Drain => self.fleet.drain(&table, &stamp, order),
                 Wish::Undrain => self.fleet.undrain(&table, &stamp, order),
+                Wish::State(wanted) => self.fleet.set_state(&table, &stamp, (wanted, order)),
+                Wish::FailBack => {
+                    // A word for this moment: there is nothing to remember of it.
+                    let now = self.state.clock.now();
+                    let came = self.fleet.fail_back(&table, &stamp, now);
+                    let outcome = |came| if came { Ordered::Done } else { Ordered::AlreadySo };
+                    drop(done.send(came.map(outcome).map_err(OrderError::from)));
+                    continue;
+                }
             };
             match decision {
                 Err(refusal) => drop(done.send(Err(refusal.into()))),
@@ -527,6 +537,19 @@ fn log(change: &Change) {
         Change::Operator { stamp, was, is } => {
             tracing::info!(%stamp, from = was.as_str(), to = is.as_str(), "stamp state changed");
         }
+        Change::Suspicion { suspect: true, failing, of } => tracing::error!(
+            failing,
+            of,
+            "most stamps fail at once: the gateway suspects itself and keeps the last standing"
+        ),
+        Change::Suspicion { suspect: false, failing, of } => {
+            tracing::warn!(failing, of, "the gateway trusts itself again");
+        }
+        Change::Barred { home, losses } => tracing::warn!(
+            %home,
+            losses,
+            "a home was lost too often within the hour: it comes back when an operator says so"
+        ),
         Change::Flip { home, from, to, reason, .. } => tracing::warn!(
             %home,
             from = from.as_ref().map_or("nobody", StampId::as_str),

@@ -18,7 +18,7 @@ use stamp_core::breaker::FailureKind;
 use tokio::sync::{mpsc, watch};
 
 pub use cells::{EndpointCell, FlightKind, InFlight, StampCell, Trial};
-pub use control::{Command, Control, Installation, OrderError, Ordered, Start, Started};
+pub use control::{Command, Control, Installation, OrderError, Ordered, Start, Started, Wish};
 pub use journal::OpenError;
 pub use mail::{Mail, Mailboxes};
 pub use status::{ReloadResult, ReloadStatus};

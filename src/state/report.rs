@@ -37,6 +37,8 @@ pub struct StampInfo {
     pub serving_reason: Option<&'static str>,
     /// When it answers for itself again, if nothing happens until then.
     pub return_in: Option<Duration>,
+    /// It comes back only when an operator says so.
+    pub waits_for_operator: bool,
     /// Tenants that live on it.
     pub tenants: u32,
     /// Requests in flight.
@@ -90,6 +92,7 @@ fn of_stamp(index: StampIndex, report: &StampReport<'_>, view: &View, clock: Clo
         answers: (answers, now.since(report.serving_since)),
         serving_reason: report.serving_reason.map(stamp_core::fleet::FlipReason::as_str),
         return_in: report.return_due.map(|due| due.since(now)),
+        waits_for_operator: report.waits_for_operator,
         tenants: view.table.tenants_on(index),
         requests: cell.requests(),
         tunnels: cell.tunnels(),
