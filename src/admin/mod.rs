@@ -5,6 +5,7 @@ pub mod access;
 mod ask;
 pub mod audit;
 mod config;
+mod drills;
 mod problem;
 mod scrape;
 mod serve;
@@ -22,7 +23,7 @@ use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode, Uri};
@@ -170,6 +171,8 @@ fn router(admin: Arc<AdminState>, door: Door) -> Router {
         )
         .route("/v1/stamps/{id}/state", put(stamps::set_state))
         .route("/v1/stamps/{id}/failback", post(stamps::fail_back))
+        .route("/v1/drills", get(drills::list).post(drills::begin))
+        .route("/v1/drills/{stamp}", delete(drills::cancel))
         .route("/v1/tenants", get(tenants::list))
         .route("/v1/tenants/{id}", get(tenants::one))
         .route("/v1/config", get(config::show))

@@ -303,6 +303,6 @@ async fn info_of(admin: &AdminState, id: &StampId<'_>) -> Result<StampInfo, Prob
     infos.into_iter().find(|info| *info.id == *id.as_str()).ok_or_else(Problem::unknown_stamp)
 }
 
-fn stamp_id(text: &str) -> Result<StampId<'static>, Problem> {
+pub(super) fn stamp_id(text: &str) -> Result<StampId<'static>, Problem> {
     StampId::parse(text).map(StampId::into_owned).map_err(|_no_id| Problem::unknown_stamp())
 }

@@ -43,6 +43,9 @@ pub(super) enum Failure {
     /// The drain was ended while it was waited for.
     #[error("the drain was ended; the stamp is {0} now")]
     DrainEnded(String),
+    /// The drill that was waited for did not run to its end.
+    #[error("the drill was {0}")]
+    DrillEnded(String),
     /// It took longer than it was given.
     #[error("the deadline is over and {requests} requests and {tunnels} tunnels are in flight")]
     TimedOut { requests: u32, tunnels: u32 },
@@ -94,7 +97,8 @@ impl Failure {
             | Self::System { .. }
             | Self::Token
             | Self::NotReady(_)
-            | Self::DrainEnded(_) => 1,
+            | Self::DrainEnded(_)
+            | Self::DrillEnded(_) => 1,
             Self::Configuration(_) => 3,
             Self::Unreachable { .. } | Self::Answer(_) => 4,
             Self::Refused(_) => 5,
@@ -118,6 +122,7 @@ impl Failure {
             | Self::Answer(_)
             | Self::NotReady(_)
             | Self::DrainEnded(_)
+            | Self::DrillEnded(_)
             | Self::TimedOut { .. } => Vec::new(),
         }
     }

@@ -60,6 +60,8 @@ enum Command {
     State(StateFlags),
     /// Let a home's requests come back to it now, whatever it still had to hold
     Failback(OrderFlags),
+    /// Treat a stamp as down for a share of its tenants, for a time: are they served without it?
+    Drill(DrillFlags),
     /// Make a gateway read its files anew
     Reload(ReloadFlags),
     /// Ask a gateway whether it is ready: exit code 0 or 1, for containers
@@ -206,6 +208,30 @@ enum Wanted {
 }
 
 #[derive(Debug, Args)]
+struct DrillFlags {
+    /// The stamp
+    #[arg(value_parser = stamp_id)]
+    id: StampId<'static>,
+    /// The share of its tenants, in per cent
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=100))]
+    percent: u8,
+    /// How long it lasts
+    #[arg(long = "for", value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
+    lasts: Duration,
+    /// Return when it is over: 0, or 1 if it was not completed
+    #[arg(long, conflicts_with = "cancel")]
+    wait: bool,
+    /// End the drill of this stamp
+    #[arg(long)]
+    cancel: bool,
+    /// Why, for the audit
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+#[derive(Debug, Args)]
 struct ReloadFlags {
     /// Accept a table that moves more tenants than the guard allows
     #[arg(long)]
@@ -255,6 +281,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Drain(flags) => operate::drain(&flags),
         Command::Undrain(flags) => operate::undrain(&flags),
         Command::State(flags) => operate::state(&flags),
+        Command::Drill(flags) => operate::drill(&flags),
         Command::Failback(flags) => operate::fail_back(&flags),
         Command::Reload(flags) => operate::reload(&flags),
         Command::Healthcheck(operator) => operate::healthcheck(&operator),

@@ -1,5 +1,7 @@
 //! The operator's commands: each asks a running gateway over its admin plane.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::Value;
 use stamp_core::standing::OperatorState;
@@ -8,10 +10,12 @@ use tokio::runtime::{Builder, Runtime};
 use super::client::{Answer, Client, Question};
 use super::failure::Failure;
 use super::print::{self, Progress};
-use super::{DrainFlags, Operator, OrderFlags, Output, ReloadFlags, StateFlags, Wanted};
+use super::{
+    DrainFlags, DrillFlags, Operator, OrderFlags, Output, ReloadFlags, StateFlags, Wanted,
+};
 use crate::admin::view::{
-    ConfigView, DrainAsk, DrainView, InfoView, ReasonAsk, RefusalView, ReloadView, Span,
-    StampsView, StateAsk, StatusView,
+    ConfigView, DrainAsk, DrainView, DrillAsk, DrillView, DrillsView, InfoView, ReasonAsk,
+    RefusalView, ReloadView, Span, StampsView, StateAsk, StatusView,
 };
 use crate::clock::Clock;
 
@@ -49,7 +53,7 @@ pub(super) fn status(operator: &Operator) -> Result<(), Failure> {
     }
     let info: InfoView = info.read()?;
     let config: ConfigView = config.read()?;
-    let uptime = std::time::Duration::from_secs_f64(info.uptime_s.max(0.0).trunc());
+    let uptime = Duration::from_secs_f64(info.uptime_s.max(0.0).trunc());
     let (stale, last) = (if config.stale { ", stale" } else { "" }, &config.last_reload);
     let rows = [
         ("gateway", format!("{} {} on {}", info.name, info.version, info.node)),
@@ -112,6 +116,40 @@ pub(super) fn fail_back(flags: &OrderFlags) -> Result<(), Failure> {
     let ask = ReasonAsk { reason: flags.reason.clone() };
     let target = format!("/v1/stamps/{}/failback", flags.id);
     order_and_show(&flags.operator, Question::new(Method::POST, target).with(&ask)?)
+}
+
+/// How often a drill that is waited for is looked at.
+const DRILL_PACE: Duration = Duration::from_millis(500);
+
+/// `stampgate drill`
+pub(super) fn drill(flags: &DrillFlags) -> Result<(), Failure> {
+    let client = Client::new(&flags.operator)?;
+    let stamp = flags.id.as_str().to_owned();
+    let order = if flags.cancel {
+        Question::new(Method::DELETE, format!("/v1/drills/{stamp}"))
+    } else {
+        let (lasts, reason) = (Some(Span(flags.lasts)), flags.reason.clone());
+        let ask = DrillAsk { stamp, percent: flags.percent, lasts, reason };
+        Question::new(Method::POST, "/v1/drills").with(&ask)?
+    };
+    let view: DrillView = runtime()?.block_on(async {
+        let mut view: DrillView = client.ask(order).await?.read()?;
+        while flags.wait && view.outcome == "running" {
+            tokio::time::sleep(DRILL_PACE).await;
+            let all = client.ask(Question::new(Method::GET, "/v1/drills")).await?;
+            let all: DrillsView = all.read()?;
+            let last = all.drills.into_iter().rev().find(|it| it.stamp == view.stamp);
+            let Some(last) = last else { break };
+            view = last;
+        }
+        Ok::<_, Failure>(view)
+    })?;
+    match flags.operator.output.output {
+        Output::Json => print::json(&view)?,
+        Output::Table => print::line(&print::drill(&view)),
+    }
+    let is_over = flags.wait && view.outcome != "completed";
+    if is_over { Err(Failure::DrillEnded(view.outcome)) } else { Ok(()) }
 }
 
 /// Gives an order that is answered with the stamp.

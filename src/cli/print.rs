@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::failure::Failure;
-use crate::admin::view::{DrainView, StampView};
+use crate::admin::view::{DrainView, DrillView, ShareView, StampView};
 use crate::diagnostics::Paint;
 
 /// One line of data.
@@ -99,6 +99,18 @@ pub(super) fn drain(drain: &DrainView) -> String {
     let DrainView { stamp, state, in_flight, tenants, .. } = drain;
     let (requests, tunnels) = (in_flight.requests, in_flight.tunnels);
     format!("{stamp}  {state}  {requests} requests, {tunnels} tunnels in flight, {tenants} tenants")
+}
+
+/// What a drill shows.
+pub(super) fn drill(drill: &DrillView) -> String {
+    let share = |share: ShareView| {
+        let ShareView { requests, errors, average_s } = share;
+        format!("{requests} requests, {errors} failed, {:.0} ms on average", average_s * 1e3)
+    };
+    let DrillView { stamp, percent, outcome, aborted_by, moved, rest, .. } = drill;
+    let why = aborted_by.as_ref().map(|why| format!(" by {why}")).unwrap_or_default();
+    let (moved, rest) = (share(*moved), share(*rest));
+    format!("{stamp}  {percent} %  {outcome}{why}\n  moved: {moved}\n  rest:  {rest}")
 }
 
 /// Tells how a drain is getting on while it is waited for.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use stamp_core::breaker::{Event as BreakerEvent, Failure, Report};
-use stamp_core::fleet::{Change, Fleet};
+use stamp_core::fleet::{Change, Drill, Fleet};
 use stamp_core::health::{Health, ProbeResult};
 use stamp_core::id::{EndpointIndex, StampId, StampIndex};
 use stamp_core::operator::journal::JournalEntry;
@@ -65,6 +65,10 @@ pub enum Command {
     Install(Box<Installation>, oneshot::Sender<u64>),
     /// Do what an operator wishes of a stamp.
     Order(Wish, StampId<'static>, Order, OrderReply),
+    /// Begin to treat a stamp as down for a share of its tenants.
+    BeginDrill(StampId<'static>, Drill, oneshot::Sender<Result<(), OrderError>>),
+    /// End the drill of a stamp: was there one?
+    EndDrill(StampId<'static>, oneshot::Sender<bool>),
     /// Tell everything about the stamps.
     Stamps(oneshot::Sender<Vec<StampInfo>>),
     /// Is the endpoint changing, as its probes see it? For the prober's pace.
@@ -196,6 +200,7 @@ impl State {
             stopping: AtomicBool::new(false),
             reload: Mutex::new(status),
             names,
+            drills: Mutex::default(),
         });
         let (probe_now, asked) = mpsc::unbounded_channel();
         let mut control = Control {
@@ -316,6 +321,16 @@ impl Control {
             Command::Order(wish, stamp, order, done) => {
                 self.orders.push_back((wish, stamp, order, done));
                 self.next_order();
+            }
+            Command::BeginDrill(stamp, drill, reply) => {
+                let table = Arc::clone(&self.state.view().table);
+                let begun = self.fleet.begin_drill(&table, &stamp, drill);
+                drop(reply.send(begun.map_err(OrderError::from)));
+            }
+            Command::EndDrill(stamp, reply) => {
+                let table = Arc::clone(&self.state.view().table);
+                let now = self.state.clock.now();
+                reply.send(self.fleet.end_drill(&table, &stamp, now)).ok();
             }
             Command::Stamps(reply) => {
                 let view = self.state.view();

@@ -3,6 +3,7 @@
 
 mod cells;
 mod control;
+pub mod drill;
 mod journal;
 mod mail;
 mod registry;
@@ -56,6 +57,7 @@ pub struct State {
     stopping: AtomicBool,
     reload: Mutex<ReloadStatus>,
     names: Arc<Names>,
+    drills: Mutex<drill::Drills>,
 }
 
 impl State {

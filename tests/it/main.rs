@@ -21,6 +21,7 @@ mod connections;
 mod demonstration;
 mod drain;
 mod drain_commands;
+mod drill;
 mod failback;
 mod failover;
 mod fake_stamp;

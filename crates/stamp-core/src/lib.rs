@@ -9,6 +9,7 @@ pub mod diagnostic;
 pub mod diff;
 pub mod directory;
 pub mod document;
+pub mod drill;
 pub mod failover;
 #[cfg(test)]
 mod fixture;
