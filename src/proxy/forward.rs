@@ -129,7 +129,11 @@ pub(super) async fn forward(
         let failed = match call.attempt(&view, &mut place, course.wanted, ending).await {
             Ok(got) => {
                 let status = AttemptFailure::Status(StatusRule::Declared);
-                if is_declared(&place, &got.response) && call.goes_on(&mut course, &place, status) {
+                if is_declared(&place, &got.response)
+                    && let Some(pause) = call.goes_on(&mut course, &place, status)
+                {
+                    drop(got);
+                    call.pause(pause).await;
                     continue;
                 }
                 return call.answer(&view, &place, got, ending);
@@ -138,9 +142,10 @@ pub(super) async fn forward(
             Err(Stopped::Failed(failed)) => failed,
         };
         call.report(&mut place, failed.kind);
-        if !call.goes_on(&mut course, &place, failed.failure) {
+        let Some(pause) = call.goes_on(&mut course, &place, failed.failure) else {
             return Err(failed.error);
-        }
+        };
+        call.pause(pause).await;
     }
 }
 
@@ -264,8 +269,13 @@ impl Call<'_> {
         self.deadline.map_or(Duration::MAX, |deadline| deadline.since(self.worker().now()))
     }
 
-    /// Decides whether there is another attempt, and prepares it.
-    fn goes_on(&mut self, course: &mut Course, place: &Place<'_>, failure: AttemptFailure) -> bool {
+    /// Decides whether there is another attempt, prepares it, and says how long to wait for it.
+    fn goes_on(
+        &mut self,
+        course: &mut Course,
+        place: &Place<'_>,
+        failure: AttemptFailure,
+    ) -> Option<Duration> {
         // A connection that closed while it rested says nothing of its endpoint: a fresh one is
         // tried at once, and that does not count.
         let stale = matches!(
@@ -277,44 +287,53 @@ impl Call<'_> {
             course.made -= 1;
         }
         let attempts_left = place.stamp.retry.attempts_max.get().saturating_sub(course.made);
-        let Verdict::Repeat(reason) = self.judge(failure, attempts_left) else { return false };
-        if free {
+        let Verdict::Repeat(reason) = self.judge(failure, attempts_left) else { return None };
+        let pause = if free {
             course.wanted = Wanted::Fresh;
+            Duration::ZERO
         } else {
             course.wanted = Wanted::Any;
             course.tried.add(place.place);
-            if !self.find_next(course) {
-                return false;
-            }
-        }
+            self.find_next(course, failure)?
+        };
         self.count_repeat(reason.as_str());
-        true
+        Some(pause)
     }
 
-    /// Another endpoint of the same stamp if there is one, else across an edge: by the View of now.
-    fn find_next(&mut self, course: &mut Course) -> bool {
+    async fn pause(&self, pause: Duration) {
+        if !pause.is_zero() {
+            tokio::time::sleep(pause.min(self.time_left())).await;
+        }
+    }
+
+    /// Another endpoint of the same stamp if there is one, else across an edge, else one that was
+    /// tried already, after a pause, unless it is one that keeps requests waiting: by the View of
+    /// now.
+    fn find_next(&mut self, course: &mut Course, failure: AttemptFailure) -> Option<Duration> {
         let now = self.worker().view();
         if !Arc::ptr_eq(&now.table, &self.view.table) {
             // The request stays with the table that it was resolved by, and is not sent anywhere
             // that the new one might forbid.
-            return false;
+            return None;
         }
         self.view = Rc::clone(&now);
         let standing = now.standings.stamps.get(self.choice.stamp.at());
         let stays = standing.is_some_and(|standing| standing.operator.takes_requests());
         if stays && self.has_place(&now, course.tried) {
-            return true;
+            return Some(Duration::ZERO);
         }
         let needs = needs(&self.target, self.method, &now);
         let standings = &now.standings.stamps;
-        match failover::fall_through(&now.table, standings, needs, self.choice.stamp) {
-            Some(choice) => {
-                self.choice = choice;
-                course.tried = Tried::default();
-                true
-            }
-            None => false,
+        let elsewhere = failover::fall_through(&now.table, standings, needs, self.choice.stamp);
+        if let Some(choice) = elsewhere {
+            self.choice = choice;
+            course.tried = Tried::default();
+            return Some(Duration::ZERO);
         }
+        let hangs = failure == AttemptFailure::TimedOut;
+        let again = stays && !hangs && self.has_place(&now, Tried::default());
+        course.tried = Tried::default();
+        again.then(|| retry::back_off(course.made, self.worker().random()))
     }
 
     /// Tells the fleet what the attempt taught; a trial is the fleet's to free from then on.

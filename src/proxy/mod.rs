@@ -39,7 +39,6 @@ use respond::Speaker;
 use wire::WireState;
 use worker::{Worker, WorkerView};
 
-use crate::clock::Clock;
 use crate::outbound::body::{BodyLimits, BodySource};
 
 /// One client connection, as its requests see it.
@@ -146,7 +145,7 @@ async fn handle(
     let switch = switch.then(|| hyper::upgrade::on(&mut request));
     let (mut head, body) = prepare(client, &view, request, peer, record)?;
     let replay_bytes = view.table.stamp(choice.stamp).retry.replay_bytes;
-    let body = body_source(&view, &mut head.headers, body, replay_bytes, worker.clock());
+    let body = body_source(&view, &mut head.headers, body, replay_bytes, worker);
     if let Some(tenant) = record.tenant()
         && let Ok(tenant) = HeaderValue::from_str(tenant)
     {
@@ -221,7 +220,7 @@ fn body_source(
     headers: &mut http::HeaderMap,
     body: Incoming,
     replay_bytes: u64,
-    clock: Clock,
+    worker: &Worker,
 ) -> Option<Rc<BodySource>> {
     if body.is_end_stream() {
         return None;
@@ -237,7 +236,7 @@ fn body_source(
         bytes_per_second_min: live.limits.bytes_per_second(),
         replay_bytes,
     };
-    Some(BodySource::new(body, limits, clock, headers::filter_trailers))
+    Some(BodySource::new(body, limits, (worker.clock(), worker.replay()), headers::filter_trailers))
 }
 
 /// RFC 9112, section 3.2.1: to an origin goes the path and the query, as they came.

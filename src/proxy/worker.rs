@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 
 use crate::auth::TokenCache;
 use crate::clock::Clock;
+use crate::outbound::body::ReplayBudget;
 use crate::outbound::pool::Pool;
 use crate::state::{AttemptReport, EndpointCell, Mail, StampCell, State, View};
 use crate::telemetry::access_log::AccessLog;
@@ -37,6 +38,7 @@ pub struct Worker {
     in_flight: Cell<u32>,
     connections: Cell<u32>,
     timers: RefCell<Vec<Pin<Box<Sleep>>>>,
+    replay: Rc<ReplayBudget>,
     access_log: AccessLog,
     listeners: Vec<Box<str>>,
     via: [HeaderValue; 2],
@@ -109,11 +111,17 @@ impl Worker {
             in_flight: Cell::new(0),
             connections: Cell::new(0),
             timers: RefCell::default(),
+            replay: Rc::default(),
             access_log,
             listeners,
             via,
             state,
         })
+    }
+
+    /// What all requests of this worker may keep for repeats.
+    pub fn replay(&self) -> Rc<ReplayBudget> {
+        Rc::clone(&self.replay)
     }
 
     /// The process's clock.
