@@ -5,6 +5,7 @@ pub mod access;
 mod ask;
 pub mod audit;
 mod config;
+mod events;
 mod problem;
 mod scrape;
 mod serve;
@@ -27,6 +28,7 @@ use axum::{Json, Router};
 use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode, Uri};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use crate::settings::Live;
 use crate::source::Reloader;
@@ -56,6 +58,8 @@ pub struct AdminState {
     audit: Audit,
     allowed_hosts: Vec<Box<str>>,
     known: ArcSwap<Known>,
+    /// Places for those who follow the events.
+    event_readers: Arc<Semaphore>,
 }
 
 /// What an `AdminState` is made of.
@@ -112,6 +116,7 @@ impl AdminState {
             audit: parts.audit,
             allowed_hosts: parts.allowed_hosts,
             known: ArcSwap::from_pointee(known),
+            event_readers: Arc::new(Semaphore::new(events::READERS_MAX)),
         })
     }
 
@@ -170,6 +175,7 @@ fn router(admin: Arc<AdminState>, door: Door) -> Router {
         )
         .route("/v1/tenants", get(tenants::list))
         .route("/v1/tenants/{id}", get(tenants::one))
+        .route("/v1/events", get(events::follow))
         .route("/v1/config", get(config::show))
         .route("/v1/config/reload", post(config::reload))
         .fallback(no_route)

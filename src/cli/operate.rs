@@ -126,10 +126,7 @@ async fn wait_until_drained(
                 return Ok(answer);
             }
             "draining" if !left.is_zero() => continue,
-            "draining" => {
-                let (requests, tunnels) = (view.in_flight.requests, view.in_flight.tunnels);
-                Failure::TimedOut { requests, tunnels }
-            }
+            "draining" => Failure::TimedOut(print::in_flight(&view)),
             _ => Failure::DrainEnded(view.state),
         };
         progress.end();

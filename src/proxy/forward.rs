@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 use http::{Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use stamp_core::balance::{self, Candidate, Draw, Tried};
 use stamp_core::breaker::FailureKind;
@@ -25,13 +25,14 @@ use stamp_core::time::Moment;
 
 use super::answer::{Ending, FromStamp};
 use super::error::ProxyError;
-use super::tunnel::{self, Tunnel};
+use super::flights::Flight;
+use super::tunnel::{self, Protocol, Tunnel};
 use super::worker::{Worker, WorkerView};
 use super::{Client, Head, Served, headers};
 use crate::outbound::body::{BodyFault, BodySource, RequestBody};
 use crate::outbound::link::{ConnectError, Link};
 use crate::outbound::pool::{Load, Pool, TakeError, Wanted, Wish};
-use crate::state::{AttemptReport, EndpointCell, InFlight, Trial};
+use crate::state::{AttemptReport, EndpointCell, Trial};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -353,11 +354,12 @@ impl Call<'_> {
         ending: &mut Ending,
     ) -> Result<Got, Stopped> {
         let cell = view.stamp(self.choice.stamp);
-        let in_flight = cell
+        let entered = cell
             .enter(place.stamp.in_flight_max)
             .ok_or(Stopped::ForGood(ProxyError::StampSaturated))?;
         let load = place.pool.enter();
         let began = self.worker().now();
+        let flight = self.worker().flights().enter(entered, &self.client.wire, began);
         self.note(view, place, began, ending);
         let connect_timeout = view.live.timeouts.connect;
         let link = self.take_link(view, place, Wish { wanted, began, connect_timeout }).await?;
@@ -370,7 +372,7 @@ impl Call<'_> {
             self.count_attempt(place, "ok");
             self.report_success(place);
         }
-        Ok(Got { response, link, load, in_flight })
+        Ok(Got { response, link, load, flight })
     }
 
     fn note(&self, view: &WorkerView, place: &Place<'_>, began: Moment, ending: &mut Ending) {
@@ -519,12 +521,15 @@ impl Call<'_> {
         }
         let (mut parts, incoming) = got.response.into_parts();
         headers::strip_answer(&mut parts.headers);
+        if !incoming.is_end_stream() && incoming.size_hint().exact().is_none() {
+            got.flight.become_stream();
+        }
         let from = FromStamp {
             incoming,
             link: Some(got.link),
             pool: Rc::clone(&place.pool),
             load: got.load,
-            in_flight: got.in_flight,
+            flight: got.flight,
             source: self.body.clone(),
             idle: view.live.timeouts.response_body_idle,
             deadline: self.deadline,
@@ -536,7 +541,7 @@ impl Call<'_> {
 
     /// 101: only what the client asked for.
     fn switch(&mut self, got: Got, ending: &mut Ending) -> Result<Served, ProxyError> {
-        let Got { mut response, load, mut in_flight, link: _ } = got;
+        let Got { mut response, load, mut flight, link: _ } = got;
         let asked = self.head.upgrade.take().and_then(|_| self.switch.take());
         let agreed = response.headers().get(http::header::UPGRADE).cloned();
         let (Some(client), Some(agreed)) = (asked, agreed) else {
@@ -544,13 +549,14 @@ impl Call<'_> {
         };
         let Some(mut record) = ending.record.take() else { return Err(ProxyError::Internal) };
         record.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
-        in_flight.become_tunnel();
+        flight.become_tunnel();
         let stamp = hyper::upgrade::on(&mut response);
         let (mut parts, _) = response.into_parts();
         headers::strip_answer(&mut parts.headers);
+        let protocol = Protocol::of(&agreed);
         headers::set_upgrade(&mut parts.headers, agreed);
         let wire = Arc::clone(&self.client.wire);
-        tunnel::run(Tunnel { client, stamp, in_flight, load, record, wire });
+        tunnel::run(Tunnel { client, stamp, protocol, flight, load, record, wire });
         Ok(Served::Switched(Response::from_parts(parts, ())))
     }
 }
@@ -573,7 +579,7 @@ struct Got {
     response: Response<Incoming>,
     link: Link,
     load: Load,
-    in_flight: InFlight,
+    flight: Flight,
 }
 
 const fn error_of(fault: BodyFault) -> ProxyError {

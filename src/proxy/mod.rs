@@ -5,6 +5,7 @@
 
 mod answer;
 mod error;
+mod flights;
 mod forward;
 mod headers;
 mod identify;
@@ -78,7 +79,8 @@ impl Client {
         let mut ending = Ending { record: Some(record), wire: Arc::clone(&self.wire) };
         let served = {
             let handling = pin!(handle(self, request, &mut ending));
-            catch_panic(handling).await
+            let handling = unless_cut(&self.wire, handling);
+            catch_panic(pin!(handling)).await
         };
         let served = served.unwrap_or_else(|_panic| {
             self.worker.counts().panics += 1;
@@ -248,6 +250,20 @@ fn origin_form(uri: http::Uri) -> Result<http::Uri, ProxyError> {
     let mut parts = http::uri::Parts::default();
     parts.path_and_query = uri.into_parts().path_and_query;
     http::Uri::from_parts(parts).map_err(|_impossible| ProxyError::Internal)
+}
+
+/// Drives the request to its answer, unless a forced drain ends it before that.
+async fn unless_cut(
+    wire: &WireState,
+    mut handling: Pin<&mut impl Future<Output = Result<Served, ProxyError>>>,
+) -> Result<Served, ProxyError> {
+    std::future::poll_fn(|context| {
+        if wire.is_cut() {
+            return Poll::Ready(Err(ProxyError::DrainOver));
+        }
+        handling.as_mut().poll(context)
+    })
+    .await
 }
 
 /// Turns a panic of the future into an error: one request suffers, not the process.

@@ -12,6 +12,7 @@ use http::HeaderValue;
 use stamp_core::time::Moment;
 use tokio::time::Sleep;
 
+use super::flights::Flights;
 use crate::auth::TokenCache;
 use crate::clock::Clock;
 use crate::outbound::pool::Pool;
@@ -37,6 +38,7 @@ pub struct Worker {
     in_flight: Cell<u32>,
     connections: Cell<u32>,
     timers: RefCell<Vec<Pin<Box<Sleep>>>>,
+    flights: Rc<Flights>,
     access_log: AccessLog,
     listeners: Vec<Box<str>>,
     via: [HeaderValue; 2],
@@ -109,6 +111,7 @@ impl Worker {
             in_flight: Cell::new(0),
             connections: Cell::new(0),
             timers: RefCell::default(),
+            flights: Flights::new(state.clock()),
             access_log,
             listeners,
             via,
@@ -260,6 +263,11 @@ impl Worker {
         self.in_flight.get()
     }
 
+    /// What this worker has in flight at stamps.
+    pub(super) fn flights(&self) -> &Rc<Flights> {
+        &self.flights
+    }
+
     /// Counts a client connection until the guard is dropped.
     pub fn connected(self: &Rc<Self>) -> Connected {
         self.connections.set(self.connections.get() + 1);
@@ -281,6 +289,8 @@ impl Worker {
                 done.send(()).ok();
             }
             Mail::Counts(reply) => drop(reply.send(self.counts_now())),
+            Mail::Flights(reply) => drop(reply.send(self.flights.told())),
+            Mail::Close(stamp, closing) => self.flights.close(stamp, closing),
             Mail::Shed(endpoint) => {
                 if let Some(pool) = self.pools.borrow().get(&endpoint) {
                     pool.shed();
