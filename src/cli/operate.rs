@@ -1,5 +1,7 @@
 //! The operator's commands: each asks a running gateway over its admin plane.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
@@ -48,7 +50,7 @@ pub(super) fn status(operator: &Operator) -> Result<(), Failure> {
     }
     let info: InfoView = info.read()?;
     let config: ConfigView = config.read()?;
-    let uptime = std::time::Duration::from_secs_f64(info.uptime_s.max(0.0).trunc());
+    let uptime = Duration::from_secs_f64(info.uptime_s.max(0.0).trunc());
     let (stale, last) = (if config.stale { ", stale" } else { "" }, &config.last_reload);
     let rows = [
         ("gateway", format!("{} {} on {}", info.name, info.version, info.node)),
@@ -106,6 +108,10 @@ fn show_drain(answer: &Answer, output: Output) -> Result<(), Failure> {
     }
 }
 
+/// The gateway's deadline is a whole second, rounded up, and what it cuts then takes a moment to be
+/// gone.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// Waits for the drain's end, at most until its deadline.
 async fn wait_until_drained(
     client: &Client,
@@ -114,7 +120,7 @@ async fn wait_until_drained(
 ) -> Result<Answer, Failure> {
     let progress = Progress::new();
     loop {
-        let left = flags.deadline.saturating_sub(clock.now().0);
+        let left = (flags.deadline + GRACE).saturating_sub(clock.now().0);
         let wait = left.min(progress.pace());
         let target = format!("{}?wait={}ms", drain_target(flags.id.as_str()), wait.as_millis());
         let answer = client.ask(Question::new(Method::GET, target).waiting(wait)).await?;

@@ -54,5 +54,7 @@ fn closing((since, deadline, force): Known, clock: Clock) -> Closing {
             now.0.saturating_add(at.saturating_sub(wall)).saturating_sub(wall.saturating_sub(at)),
         )
     };
-    Closing { began: moment(since), deadline: moment(deadline), force }
+    // The record knows whole seconds, rounded down: nobody is closed early for that.
+    let began = moment(UnixSeconds(since.0.saturating_add(1))).min(now);
+    Closing { began, deadline: moment(deadline), force }
 }
