@@ -8,9 +8,9 @@ use crate::drain::{becomes, undrain};
 use crate::drain_progress::{drain_within, overdue, progress, streaming, tunnelling, waiting};
 use crate::harness::client::Client;
 use crate::harness::command::operate;
-use crate::harness::gateway::Gateway;
+use crate::harness::gateway::{Gateway, Plan};
 use crate::harness::http1::get;
-use crate::harness::scene::{ACME, GLOBEX, Pair};
+use crate::harness::scene::{ACME, GLOBEX, PAIR, Pair};
 use crate::harness::script::{Gate, Script, feed};
 
 /// A frame as a client sends it: "hello", masked with zeros.
@@ -192,7 +192,9 @@ async fn a_forced_drain_cuts_an_answer_that_goes_on() {
 
 #[tokio::test]
 async fn a_forced_drain_cuts_an_answer_that_the_client_does_not_take() {
-    let pair = Pair::start().await;
+    // Nothing else may end it.
+    let patient = |plan: Plan| plan.set("limits", "min_bytes_per_second", "0");
+    let pair = Pair::planned(PAIR, patient).await;
     pair.a.plays(Script::Download(1 << 40));
     let mut client = pair.gateway.connect().await;
     client.send(get(ACME, "/").bytes()).await;
