@@ -6,6 +6,7 @@ mod ask;
 pub mod audit;
 mod config;
 mod drills;
+mod events;
 mod problem;
 mod scrape;
 mod serve;
@@ -28,6 +29,7 @@ use axum::{Json, Router};
 use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode, Uri};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use crate::settings::Live;
 use crate::source::Reloader;
@@ -57,6 +59,8 @@ pub struct AdminState {
     audit: Audit,
     allowed_hosts: Vec<Box<str>>,
     known: ArcSwap<Known>,
+    /// Places for those who follow the events.
+    event_readers: Arc<Semaphore>,
 }
 
 /// What an `AdminState` is made of.
@@ -113,6 +117,7 @@ impl AdminState {
             audit: parts.audit,
             allowed_hosts: parts.allowed_hosts,
             known: ArcSwap::from_pointee(known),
+            event_readers: Arc::new(Semaphore::new(events::READERS_MAX)),
         })
     }
 
@@ -175,6 +180,7 @@ fn router(admin: Arc<AdminState>, door: Door) -> Router {
         .route("/v1/drills/{stamp}", delete(drills::cancel))
         .route("/v1/tenants", get(tenants::list))
         .route("/v1/tenants/{id}", get(tenants::one))
+        .route("/v1/events", get(events::follow))
         .route("/v1/config", get(config::show))
         .route("/v1/config/reload", post(config::reload))
         .fallback(no_route)

@@ -34,6 +34,8 @@ const DEADLINE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 const REASON_BYTES_MAX: usize = 1024;
 /// The longest that one request may wait for a drain.
 const WAIT_MAX: Duration = Duration::from_secs(300);
+/// The longest that an answer waits for the workers to tell what they have in flight.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
 /// How often a wait looks again when no View says that something changed: what is in flight
 /// changes without one.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
@@ -62,6 +64,7 @@ const fn action(wish: Wish) -> &'static str {
 /// `GET /v1/stamps`
 pub(super) async fn list(Shared(admin): Shared<Arc<AdminState>>) -> Result<Response, Problem> {
     let stamps = infos(&admin).await?;
+    let stamps = with_flights(&admin, stamps).await;
     let stamps = stamps.iter().map(StampView::new).collect();
     Ok(Json(StampsView { stamps }).into_response())
 }
@@ -71,7 +74,7 @@ pub(super) async fn one(
     Shared(admin): Shared<Arc<AdminState>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let info = info_of(&admin, &stamp_id(&id)?).await?;
+    let info = info_with_flights(&admin, &stamp_id(&id)?).await?;
     Ok(Json(StampView::new(&info)).into_response())
 }
 
@@ -96,6 +99,7 @@ pub(super) async fn progress(
         let now = state.clock().now();
         let over = info.operator.0 != OperatorState::Draining || state.is_stopping();
         if over || now >= until {
+            let info = info_with_flights(&admin, &id).await?;
             return Ok(Json(DrainView::new(&info)).into_response());
         }
         let look_again = until.min(now.after(LOOK_AGAIN_AFTER));
@@ -235,7 +239,7 @@ async fn carry_out(
     let asked = stamp.clone();
     let ordered = admin.state.ask(|reply| Command::Order(wish, asked, order, reply)).await;
     let outcome = ordered.and_then(|outcome| outcome).map_err(Problem::from);
-    let after = info_of(admin, stamp).await;
+    let after = info_with_flights(admin, stamp).await;
     let result = match &outcome {
         Ok(Ordered::Done) => "done",
         Ok(Ordered::AlreadySo) => "already_so",
@@ -298,9 +302,25 @@ async fn infos(admin: &AdminState) -> Result<Vec<StampInfo>, Problem> {
     Ok(admin.state.ask(Command::Stamps).await?)
 }
 
+/// With what the workers know: kinds and ages. One that does not answer hides nothing else.
+async fn with_flights(admin: &AdminState, mut infos: Vec<StampInfo>) -> Vec<StampInfo> {
+    let mailboxes = admin.state.mailboxes();
+    if let Ok(flights) = tokio::time::timeout(TOLD_WITHIN, mailboxes.flights()).await {
+        for info in &mut infos {
+            info.in_flight = flights.get(&info.number).copied().unwrap_or_default();
+        }
+    }
+    infos
+}
+
 async fn info_of(admin: &AdminState, id: &StampId<'_>) -> Result<StampInfo, Problem> {
     let infos = infos(admin).await?;
     infos.into_iter().find(|info| *info.id == *id.as_str()).ok_or_else(Problem::unknown_stamp)
+}
+
+async fn info_with_flights(admin: &AdminState, id: &StampId<'_>) -> Result<StampInfo, Problem> {
+    let info = info_of(admin, id).await?;
+    with_flights(admin, vec![info]).await.pop().ok_or_else(Problem::unknown_stamp)
 }
 
 pub(super) fn stamp_id(text: &str) -> Result<StampId<'static>, Problem> {

@@ -47,8 +47,8 @@ pub(super) enum Failure {
     #[error("the drill was {0}")]
     DrillEnded(String),
     /// It took longer than it was given.
-    #[error("the deadline is over and {requests} requests and {tunnels} tunnels are in flight")]
-    TimedOut { requests: u32, tunnels: u32 },
+    #[error("the deadline is over and there are {0} in flight")]
+    TimedOut(String),
 }
 
 /// Why nobody answered.
@@ -102,7 +102,7 @@ impl Failure {
             Self::Configuration(_) => 3,
             Self::Unreachable { .. } | Self::Answer(_) => 4,
             Self::Refused(_) => 5,
-            Self::TimedOut { .. } => 6,
+            Self::TimedOut(_) => 6,
         }
     }
 
@@ -123,7 +123,7 @@ impl Failure {
             | Self::NotReady(_)
             | Self::DrainEnded(_)
             | Self::DrillEnded(_)
-            | Self::TimedOut { .. } => Vec::new(),
+            | Self::TimedOut(_) => Vec::new(),
         }
     }
 }
@@ -153,7 +153,7 @@ mod tests {
         let source = Unreachable::Late;
         assert_eq!(Failure::Unreachable { address, source }.code(), 4);
         assert_eq!(Failure::Refused(RefusalView::default()).code(), 5);
-        assert_eq!(Failure::TimedOut { requests: 1, tunnels: 0 }.code(), 6);
+        assert_eq!(Failure::TimedOut(String::new()).code(), 6);
         assert_eq!(Failure::NotReady(String::new()).code(), 1);
         assert_eq!(Failure::Configuration(Vec::new()).code(), 3);
     }

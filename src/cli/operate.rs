@@ -179,6 +179,10 @@ fn show_drain(answer: &Answer, output: Output) -> Result<(), Failure> {
     }
 }
 
+/// The gateway's deadline is a whole second, rounded up, and what it cuts then takes a moment to be
+/// gone.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// Waits for the drain's end, at most until its deadline.
 async fn wait_until_drained(
     client: &Client,
@@ -187,7 +191,7 @@ async fn wait_until_drained(
 ) -> Result<Answer, Failure> {
     let progress = Progress::new();
     loop {
-        let left = flags.deadline.saturating_sub(clock.now().0);
+        let left = (flags.deadline + GRACE).saturating_sub(clock.now().0);
         let wait = left.min(progress.pace());
         let target = format!("{}?wait={}ms", drain_target(flags.id.as_str()), wait.as_millis());
         let answer = client.ask(Question::new(Method::GET, target).waiting(wait)).await?;
@@ -199,10 +203,7 @@ async fn wait_until_drained(
                 return Ok(answer);
             }
             "draining" if !left.is_zero() => continue,
-            "draining" => {
-                let (requests, tunnels) = (view.in_flight.requests, view.in_flight.tunnels);
-                Failure::TimedOut { requests, tunnels }
-            }
+            "draining" => Failure::TimedOut(print::in_flight(&view)),
             _ => Failure::DrainEnded(view.state),
         };
         progress.end();

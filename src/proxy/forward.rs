@@ -8,30 +8,31 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 use http::{Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use stamp_core::balance::{self, Candidate, Draw, Tried};
 use stamp_core::breaker::FailureKind;
-use stamp_core::failover::{self, Choice, Fence, Needs, Route};
-use stamp_core::id::StampIndex;
+use stamp_core::failover::{self, Choice, Route};
 use stamp_core::resolve::Target;
 use stamp_core::retry::{
     self, AttemptFailure, Body, Funds, IdempotencyKey, Means, MethodClass, RequestFacts,
     StatusRule, Verdict,
 };
-use stamp_core::standing::{EndpointStanding, Serving, Slot, StampHealth};
+use stamp_core::standing::EndpointStanding;
 use stamp_core::table::{Balance, Stamp};
 use stamp_core::time::Moment;
 
 use super::answer::{Ending, FromStamp};
+use super::choose::needs;
 use super::error::ProxyError;
-use super::tunnel::{self, Tunnel};
+use super::flights::Flight;
+use super::tunnel::{self, Protocol, Tunnel};
 use super::worker::{Worker, WorkerView};
 use super::{Client, Head, Served, headers};
 use crate::outbound::body::{BodyFault, BodySource, RequestBody};
 use crate::outbound::link::{ConnectError, Link};
 use crate::outbound::pool::{Load, Pool, TakeError, Wanted, Wish};
-use crate::state::{AttemptReport, EndpointCell, InFlight, Trial};
+use crate::state::{AttemptReport, EndpointCell, Trial};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -53,46 +54,6 @@ pub(super) struct Call<'a> {
 /// One first attempt in so many, by chance, pays into its stamp's retry budget, for all of them: so that not
 /// every request writes to what all workers share.
 const EARN_EVERY: u64 = 16;
-
-/// What core needs to know to choose a stamp.
-pub(super) fn needs(target: &Target, method: MethodClass, view: &WorkerView) -> Needs {
-    let directory = &view.table.directory;
-    let fence = |tenant| Fence::Tenant(directory.tenant(tenant).fence);
-    let fence = target.tenant.map_or(Fence::Home, fence);
-    let standing = view.standings.stamps.get(target.home.at());
-    let is_split = standing.is_some_and(|it| matches!(it.serving, Serving::Split { .. }));
-    // The name is hashed only where that decides something.
-    let slot = target.tenant.filter(|_| is_split);
-    let slot = slot.map_or(Slot::OF_NOBODY, |tenant| Slot::of(directory.name(tenant)));
-    Needs { home: target.home, fence, method, slot }
-}
-
-/// Who serves, by this View: a half-open breaker first, if its one trial is to be had.
-pub(super) fn choose(
-    view: &WorkerView,
-    target: &Target,
-    method: MethodClass,
-) -> Result<Choice, ProxyError> {
-    let needs = needs(target, method, view);
-    let standings = &view.standings.stamps;
-    let chosen = failover::choose(&view.table, standings, needs);
-    let home = standings.get(target.home.at()).map(|standing| standing.health);
-    if (chosen.is_err() || home == Some(StampHealth::Trial))
-        && let Some(trial) = failover::choose_trial(&view.table, standings, needs)
-        && has_trial(view, trial.stamp)
-    {
-        return Ok(trial);
-    }
-    chosen.map_err(ProxyError::Refused)
-}
-
-/// Is there an endpoint whose trial nobody has?
-fn has_trial(view: &WorkerView, stamp: StampIndex) -> bool {
-    view.table.stamp(stamp).endpoints.iter().any(|endpoint| {
-        let standing = view.standings.endpoints.get(endpoint.index.at());
-        standing == Some(&EndpointStanding::Trial) && view.endpoint(endpoint.index).trial_is_free()
-    })
-}
 
 /// One attempt that came to nothing.
 struct Failed {
@@ -377,11 +338,12 @@ impl Call<'_> {
         ending: &mut Ending,
     ) -> Result<Got, Stopped> {
         let cell = view.stamp(self.choice.stamp);
-        let in_flight = cell
+        let entered = cell
             .enter(place.stamp.in_flight_max)
             .ok_or(Stopped::ForGood(ProxyError::StampSaturated))?;
         let load = place.pool.enter();
         let began = self.worker().now();
+        let flight = self.worker().flights().enter(entered, &self.client.wire, began);
         self.note(view, place, began, ending);
         let connect_timeout = view.live.timeouts.connect;
         let link = self.take_link(view, place, Wish { wanted, began, connect_timeout }).await?;
@@ -394,7 +356,7 @@ impl Call<'_> {
             self.count_attempt(place, "ok");
             self.report_success(place);
         }
-        Ok(Got { response, link, load, in_flight })
+        Ok(Got { response, link, load, flight })
     }
 
     fn note(&self, view: &WorkerView, place: &Place<'_>, began: Moment, ending: &mut Ending) {
@@ -543,12 +505,15 @@ impl Call<'_> {
         }
         let (mut parts, incoming) = got.response.into_parts();
         headers::strip_answer(&mut parts.headers);
+        if !incoming.is_end_stream() && incoming.size_hint().exact().is_none() {
+            got.flight.become_stream();
+        }
         let from = FromStamp {
             incoming,
             link: Some(got.link),
             pool: Rc::clone(&place.pool),
             load: got.load,
-            in_flight: got.in_flight,
+            flight: got.flight,
             source: self.body.clone(),
             idle: view.live.timeouts.response_body_idle,
             deadline: self.deadline,
@@ -560,7 +525,7 @@ impl Call<'_> {
 
     /// 101: only what the client asked for.
     fn switch(&mut self, got: Got, ending: &mut Ending) -> Result<Served, ProxyError> {
-        let Got { mut response, load, mut in_flight, link: _ } = got;
+        let Got { mut response, load, mut flight, link: _ } = got;
         let asked = self.head.upgrade.take().and_then(|_| self.switch.take());
         let agreed = response.headers().get(http::header::UPGRADE).cloned();
         let (Some(client), Some(agreed)) = (asked, agreed) else {
@@ -568,13 +533,14 @@ impl Call<'_> {
         };
         let Some(mut record) = ending.record.take() else { return Err(ProxyError::Internal) };
         record.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
-        in_flight.become_tunnel();
+        flight.become_tunnel();
         let stamp = hyper::upgrade::on(&mut response);
         let (mut parts, _) = response.into_parts();
         headers::strip_answer(&mut parts.headers);
+        let protocol = Protocol::of(&agreed);
         headers::set_upgrade(&mut parts.headers, agreed);
         let wire = Arc::clone(&self.client.wire);
-        tunnel::run(Tunnel { client, stamp, in_flight, load, record, wire });
+        tunnel::run(Tunnel { client, stamp, protocol, flight, load, record, wire });
         Ok(Served::Switched(Response::from_parts(parts, ())))
     }
 }
@@ -597,7 +563,7 @@ struct Got {
     response: Response<Incoming>,
     link: Link,
     load: Load,
-    in_flight: InFlight,
+    flight: Flight,
 }
 
 const fn error_of(fault: BodyFault) -> ProxyError {

@@ -12,6 +12,7 @@ use http::HeaderValue;
 use stamp_core::time::Moment;
 use tokio::time::Sleep;
 
+use super::flights::Flights;
 use crate::auth::TokenCache;
 use crate::clock::Clock;
 use crate::outbound::body::ReplayBudget;
@@ -39,6 +40,7 @@ pub struct Worker {
     connections: Cell<u32>,
     timers: RefCell<Vec<Pin<Box<Sleep>>>>,
     replay: Rc<ReplayBudget>,
+    flights: Rc<Flights>,
     access_log: AccessLog,
     listeners: Vec<Box<str>>,
     via: [HeaderValue; 2],
@@ -112,6 +114,7 @@ impl Worker {
             connections: Cell::new(0),
             timers: RefCell::default(),
             replay: Rc::default(),
+            flights: Flights::new(state.clock()),
             access_log,
             listeners,
             via,
@@ -268,6 +271,11 @@ impl Worker {
         self.in_flight.get()
     }
 
+    /// What this worker has in flight at stamps.
+    pub(super) fn flights(&self) -> &Rc<Flights> {
+        &self.flights
+    }
+
     /// Counts a client connection until the guard is dropped.
     pub fn connected(self: &Rc<Self>) -> Connected {
         self.connections.set(self.connections.get() + 1);
@@ -289,6 +297,8 @@ impl Worker {
                 done.send(()).ok();
             }
             Mail::Counts(reply) => drop(reply.send(self.counts_now())),
+            Mail::Flights(reply) => drop(reply.send(self.flights.told())),
+            Mail::Close(stamp, closing) => self.flights.close(stamp, closing),
             Mail::Shed(endpoint) => {
                 if let Some(pool) = self.pools.borrow().get(&endpoint) {
                     pool.shed();

@@ -20,6 +20,8 @@ use stamp_core::table::RoutingTable;
 use stamp_core::time::Occasion;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::closing::Closings;
+use super::happened::Events;
 use super::journal::{Journal, OpenError};
 use super::mail::Mailboxes;
 use super::registry::{Names, Registry};
@@ -147,6 +149,7 @@ pub struct Control {
     /// Endpoint numbers of the table in force, and the successes already told to the fleet.
     endpoints: HashMap<u32, Told>,
     journal: Option<Journal>,
+    closings: Closings,
     orders: VecDeque<(Wish, StampId<'static>, Order, OrderReply)>,
     published_revision: u64,
     unacknowledged: u32,
@@ -201,6 +204,7 @@ impl State {
             reload: Mutex::new(status),
             names,
             drills: Mutex::default(),
+            happened: Events::new(),
         });
         let (probe_now, asked) = mpsc::unbounded_channel();
         let mut control = Control {
@@ -212,6 +216,7 @@ impl State {
             registry,
             endpoints: HashMap::new(),
             journal: Some(journal),
+            closings: Closings::default(),
             orders: VecDeque::new(),
             probe_now,
             dice: fastrand::Rng::new(),
@@ -456,10 +461,10 @@ impl Control {
     }
 
     /// What is long-lived at this stamp may stay again.
-    fn keep_open(&self, stamp: &StampId<'_>) {
+    fn keep_open(&mut self, stamp: &StampId<'_>) {
         let view = self.state.view();
         if let Some(index) = view.table.find_stamp(stamp) {
-            view.stamp(index).keep_open();
+            self.closings.end(view.stamp(index), &self.state.mailboxes());
         }
     }
 
@@ -488,20 +493,18 @@ impl Control {
             return;
         }
         let view = self.state.view();
-        let (now, wall) = (self.state.clock.now(), self.state.clock.unix());
+        let (clock, mailboxes) = (self.state.clock, self.state.mailboxes());
         for (standing, at) in view.standings.stamps.iter().zip(0..) {
-            if standing.operator != OperatorState::Draining {
-                continue;
-            }
             let index = StampIndex(at);
             let cell = view.stamp(index);
-            self.fleet.in_flight(index, u64::from(cell.in_flight()), now);
-            let record = self.fleet.records().get(&cell.id);
-            let over = record.and_then(|record| record.deadline).is_some_and(|at| at <= wall);
-            if over {
-                // What is long-lived ends now; requests have their own time limits.
-                cell.close();
+            if standing.operator != OperatorState::Draining {
+                self.closings.end(cell, &mailboxes);
+                continue;
             }
+            if let Some(record) = self.fleet.records().get(&cell.id) {
+                self.closings.begin(cell, record, clock, &mailboxes);
+            }
+            self.fleet.in_flight(index, u64::from(cell.in_flight()), clock.now());
         }
     }
 
@@ -531,6 +534,8 @@ impl Control {
                 self.probe_now.send(number).ok();
             }
             log(&change);
+            let (at, generation) = (self.state.clock.wall(), self.state.view().generation);
+            self.state.happened.changed(change, at, generation);
         }
     }
 }

@@ -4,6 +4,7 @@
 pub mod balance;
 pub mod breaker;
 pub mod claims;
+pub mod closing;
 pub mod clue;
 pub mod diagnostic;
 pub mod diff;
@@ -27,3 +28,4 @@ pub mod retry;
 pub mod standing;
 pub mod table;
 pub mod time;
+pub mod websocket;
