@@ -14,7 +14,7 @@ use stamp_core::failover::{self, Fence, Needs};
 use stamp_core::identify::{self, Head, Peer};
 use stamp_core::resolve::resolve;
 use stamp_core::retry::MethodClass;
-use stamp_core::standing::{OperatorState, Serving, StampHealth, StampStanding};
+use stamp_core::standing::{OperatorState, Serving, Slot, StampHealth, StampStanding};
 use stamp_core::table::{self, RoutingTable};
 use stamp_core::time::UnixSeconds;
 use stampgate::auth::{KeyRing, TokenCache, verified};
@@ -92,8 +92,12 @@ fn resolve_and_choose(bench: &mut Criterion) {
                 at = (at + 1) % heads.len();
                 let clues = clues(&table, &heads[at]);
                 let target = resolve(&table, &clues).expect("a known tenant");
-                let needs =
-                    Needs { home: target.home, fence: Fence::Home, method: MethodClass::Safe };
+                let needs = Needs {
+                    home: target.home,
+                    fence: Fence::Home,
+                    method: MethodClass::Safe,
+                    slot: Slot::OF_NOBODY,
+                };
                 black_box(failover::choose(&table, &standings, needs).expect("home is up"))
             });
         });

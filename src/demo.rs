@@ -152,6 +152,7 @@ timeout = "500ms"
 
 [defaults.stamp.failback]
 hold = "5s"
+ramp = "5s"
 
 [[stamp]]
 id = "eu-1"

@@ -5,6 +5,8 @@ pub mod access;
 mod ask;
 pub mod audit;
 mod config;
+mod drills;
+mod events;
 mod problem;
 mod scrape;
 mod serve;
@@ -22,11 +24,12 @@ use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode, Uri};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use crate::settings::Live;
 use crate::source::Reloader;
@@ -56,6 +59,8 @@ pub struct AdminState {
     audit: Audit,
     allowed_hosts: Vec<Box<str>>,
     known: ArcSwap<Known>,
+    /// Places for those who follow the events.
+    event_readers: Arc<Semaphore>,
 }
 
 /// What an `AdminState` is made of.
@@ -112,6 +117,7 @@ impl AdminState {
             audit: parts.audit,
             allowed_hosts: parts.allowed_hosts,
             known: ArcSwap::from_pointee(known),
+            event_readers: Arc::new(Semaphore::new(events::READERS_MAX)),
         })
     }
 
@@ -168,8 +174,13 @@ fn router(admin: Arc<AdminState>, door: Door) -> Router {
             "/v1/stamps/{id}/drain",
             get(stamps::progress).post(stamps::drain).delete(stamps::undrain),
         )
+        .route("/v1/stamps/{id}/state", put(stamps::set_state))
+        .route("/v1/stamps/{id}/failback", post(stamps::fail_back))
+        .route("/v1/drills", get(drills::list).post(drills::begin))
+        .route("/v1/drills/{stamp}", delete(drills::cancel))
         .route("/v1/tenants", get(tenants::list))
         .route("/v1/tenants/{id}", get(tenants::one))
+        .route("/v1/events", get(events::follow))
         .route("/v1/config", get(config::show))
         .route("/v1/config/reload", post(config::reload))
         .fallback(no_route)
@@ -232,11 +243,13 @@ async fn ready(Shared(admin): Shared<Arc<AdminState>>, uri: Uri) -> Result<Respo
     let query: ReadyQuery = ask::query(&uri)?;
     let table = !admin.state.view().table.stamps().is_empty();
     let running = !admin.state.is_stopping();
-    let is_ready = table && running;
+    let trusted = !admin.state.view().standings.is_suspect;
+    let is_ready = table && running && trusted;
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     if query.verbose.is_on() {
         // This is only ever served once the listeners are bound.
-        let checks = [("listeners", true), ("table", table), ("running", running)];
+        let checks =
+            [("listeners", true), ("table", table), ("running", running), ("self", trusted)];
         let checks = checks.map(|(name, ok)| CheckView { name: name.to_owned(), ok });
         let view = ReadyView { ready: is_ready, checks: checks.into() };
         return Ok((status, Json(view)).into_response());
@@ -246,6 +259,9 @@ async fn ready(Shared(admin): Shared<Arc<AdminState>>, uri: Uri) -> Result<Respo
     }
     if !table {
         return Err(Problem::not_ready("No table is in force."));
+    }
+    if !trusted {
+        return Err(Problem::not_ready("Most stamps fail at once: the fault may be here."));
     }
     Ok("ready\n".into_response())
 }

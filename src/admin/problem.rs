@@ -104,6 +104,18 @@ impl From<OperatorRefusal> for Problem {
                 let problem = Self::new(StatusCode::CONFLICT, "would_strand", detail);
                 Self { tenants: Some(tenants), ..problem }
             }
+            OperatorRefusal::NotDrained => {
+                let detail = "The stamp is not drained; \"force\": true takes it out all the same.";
+                Self::new(StatusCode::CONFLICT, "not_drained", detail)
+            }
+            OperatorRefusal::NotEligible => {
+                let detail = "The stamp is not up, or does not serve its own tenants.";
+                Self::new(StatusCode::CONFLICT, "not_eligible", detail)
+            }
+            OperatorRefusal::NoSuchStep { from } => {
+                let detail = format!("A stamp that is {from} cannot be put into that state.");
+                Self::new(StatusCode::CONFLICT, "no_such_step", detail)
+            }
             OperatorRefusal::NotDraining => {
                 let detail = "There is no drain of this stamp to end.";
                 Self::new(StatusCode::CONFLICT, "not_draining", detail)

@@ -35,6 +35,7 @@ pub(super) async fn gather(admin: &AdminState) -> Option<Scrape> {
         endpoints: endpoints(&view),
         edges: edges(&view),
         config: config(state, &view),
+        is_suspect: view.standings.is_suspect,
         access_log_dropped: admin.access_log.dropped(),
         process: process(admin.started_at),
     })
@@ -81,7 +82,14 @@ fn endpoints(view: &View) -> Vec<EndpointGauges> {
                 stamp: stamp.id.as_str().into(),
                 endpoint: cell.authority.clone(),
                 number: cell.number,
-                up: matches!(standing, Some(EndpointStanding::Up | EndpointStanding::Unknown)),
+                up: matches!(
+                    standing,
+                    Some(
+                        EndpointStanding::Up
+                            | EndpointStanding::Warming(_)
+                            | EndpointStanding::Unknown
+                    )
+                ),
                 connections: stamp.pool.connections_max.saturating_sub(free),
             });
         }
@@ -95,7 +103,10 @@ fn edges(view: &View) -> Vec<(Box<str>, Box<str>, bool)> {
         let serving = view.standings.stamps.get(index.at()).map(|standing| standing.serving);
         for (place, edge) in (0..=u8::MAX).zip(&home.failover) {
             let to = view.table.stamp(edge.to).id.as_str();
-            let active = serving == Some(Serving::Edge(place));
+            let active = match serving {
+                Some(Serving::Edge(edge) | Serving::Split { edge, .. }) => edge == place,
+                Some(Serving::Home | Serving::Nobody) | None => false,
+            };
             edges.push((home.id.as_str().into(), to.into(), active));
         }
     }

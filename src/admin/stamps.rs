@@ -20,9 +20,11 @@ use super::access::Actor;
 use super::ask::{self, Flag};
 use super::audit::Attempt;
 use super::problem::Problem;
-use super::view::{DrainAsk, DrainView, DryRunView, Span, StampView, StampsView, UndrainAsk};
+use super::view::{
+    DrainAsk, DrainView, DryRunView, ReasonAsk, Span, StampView, StampsView, StateAsk,
+};
 use crate::state::report::StampInfo;
-use crate::state::{Command, Ordered};
+use crate::state::{Command, Ordered, Wish};
 
 /// The deadline of a drain that names none.
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -32,6 +34,8 @@ const DEADLINE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 const REASON_BYTES_MAX: usize = 1024;
 /// The longest that one request may wait for a drain.
 const WAIT_MAX: Duration = Duration::from_secs(300);
+/// The longest that an answer waits for the workers to tell what they have in flight.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
 /// How often a wait looks again when no View says that something changed: what is in flight
 /// changes without one.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
@@ -48,24 +52,19 @@ struct WaitQuery {
     wait: Option<Span>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Wish {
-    Drain,
-    Undrain,
-}
-
-impl Wish {
-    const fn action(self) -> &'static str {
-        match self {
-            Self::Drain => "drain",
-            Self::Undrain => "undrain",
-        }
+const fn action(wish: Wish) -> &'static str {
+    match wish {
+        Wish::Drain => "drain",
+        Wish::Undrain => "undrain",
+        Wish::State(_) => "set_state",
+        Wish::FailBack => "failback",
     }
 }
 
 /// `GET /v1/stamps`
 pub(super) async fn list(Shared(admin): Shared<Arc<AdminState>>) -> Result<Response, Problem> {
     let stamps = infos(&admin).await?;
+    let stamps = with_flights(&admin, stamps).await;
     let stamps = stamps.iter().map(StampView::new).collect();
     Ok(Json(StampsView { stamps }).into_response())
 }
@@ -75,7 +74,7 @@ pub(super) async fn one(
     Shared(admin): Shared<Arc<AdminState>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let info = info_of(&admin, &stamp_id(&id)?).await?;
+    let info = info_with_flights(&admin, &stamp_id(&id)?).await?;
     Ok(Json(StampView::new(&info)).into_response())
 }
 
@@ -100,6 +99,7 @@ pub(super) async fn progress(
         let now = state.clock().now();
         let over = info.operator.0 != OperatorState::Draining || state.is_stopping();
         if over || now >= until {
+            let info = info_with_flights(&admin, &id).await?;
             return Ok(Json(DrainView::new(&info)).into_response());
         }
         let look_again = until.min(now.after(LOOK_AGAIN_AFTER));
@@ -129,6 +129,27 @@ pub(super) async fn undrain(
     answer_order(&admin, actor, (Wish::Undrain, &id), request).await
 }
 
+/// `PUT /v1/stamps/{id}/state`
+pub(super) async fn set_state(
+    Shared(admin): Shared<Arc<AdminState>>,
+    Extension(actor): Extension<Actor>,
+    Path(id): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    // What it is to be stands in the body.
+    answer_order(&admin, actor, (Wish::State(OperatorState::Active), &id), request).await
+}
+
+/// `POST /v1/stamps/{id}/failback`
+pub(super) async fn fail_back(
+    Shared(admin): Shared<Arc<AdminState>>,
+    Extension(actor): Extension<Actor>,
+    Path(id): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    answer_order(&admin, actor, (Wish::FailBack, &id), request).await
+}
+
 async fn answer_order(
     admin: &AdminState,
     actor: Actor,
@@ -137,14 +158,16 @@ async fn answer_order(
 ) -> Result<Response, Problem> {
     let read = async {
         let stamp = stamp_id(id)?;
-        let (order, dry_run) = read_order(admin, &actor, wish, request).await?;
-        Ok((stamp, order, dry_run))
+        let (wish, order, dry_run) = read_order(admin, &actor, wish, request).await?;
+        Ok((stamp, wish, order, dry_run))
     };
     match read.await {
-        Ok((stamp, order, dry_run)) if dry_run.is_on() => dry(admin, wish, &stamp, order).await,
-        Ok((stamp, order, _)) => carry_out(admin, wish, &stamp, order).await,
+        Ok((stamp, wish, order, dry_run)) if dry_run.is_on() => {
+            dry(admin, wish, &stamp, order).await
+        }
+        Ok((stamp, wish, order, _)) => carry_out(admin, wish, &stamp, order).await,
         Err(problem) => {
-            admin.audit_refusal(actor, wish.action(), id, &problem).await;
+            admin.audit_refusal(actor, action(wish), id, &problem).await;
             Err(problem)
         }
     }
@@ -155,17 +178,28 @@ async fn read_order(
     actor: &Actor,
     wish: Wish,
     request: Request<Body>,
-) -> Result<(Order, Flag), Problem> {
+) -> Result<(Wish, Order, Flag), Problem> {
     let OrderQuery { dry_run } = ask::query(request.uri())?;
-    let order = match wish {
-        Wish::Drain => order_of(admin, actor, ask::body(request).await?)?,
-        Wish::Undrain => {
-            let UndrainAsk { reason } = ask::body(request).await?;
+    let (wish, order) = match wish {
+        Wish::Drain => (wish, order_of(admin, actor, ask::body(request).await?)?),
+        Wish::Undrain | Wish::FailBack => {
+            let ReasonAsk { reason } = ask::body(request).await?;
             let order = order_of(admin, actor, DrainAsk { reason, ..DrainAsk::default() })?;
-            Order { deadline: None, ..order }
+            (wish, Order { deadline: None, ..order })
+        }
+        Wish::State(_) => {
+            let StateAsk { state, force, reason } = ask::body(request).await?;
+            let wanted = OperatorState::of_word(&state).ok_or_else(|| {
+                let detail = "A state is \"draining\", \"maintenance\", \"warming\" or \"active\".";
+                Problem::unprocessable("invalid_body", detail)
+            })?;
+            let asked = DrainAsk { reason, force, ..DrainAsk::default() };
+            let order = order_of(admin, actor, asked)?;
+            let deadline = order.deadline.filter(|_| wanted == OperatorState::Draining);
+            (Wish::State(wanted), Order { deadline, ..order })
         }
     };
-    Ok((order, dry_run))
+    Ok((wish, order, dry_run))
 }
 
 fn order_of(admin: &AdminState, actor: &Actor, asked: DrainAsk) -> Result<Order, Problem> {
@@ -203,12 +237,9 @@ async fn carry_out(
     let reason = order.reason.to_string();
     let before = info_of(admin, stamp).await.ok().map(|info| info.operator.0.as_str());
     let asked = stamp.clone();
-    let ordered = match wish {
-        Wish::Drain => admin.state.ask(|reply| Command::Drain(asked, order, reply)).await,
-        Wish::Undrain => admin.state.ask(|reply| Command::Undrain(asked, order, reply)).await,
-    };
+    let ordered = admin.state.ask(|reply| Command::Order(wish, asked, order, reply)).await;
     let outcome = ordered.and_then(|outcome| outcome).map_err(Problem::from);
-    let after = info_of(admin, stamp).await;
+    let after = info_with_flights(admin, stamp).await;
     let result = match &outcome {
         Ok(Ordered::Done) => "done",
         Ok(Ordered::AlreadySo) => "already_so",
@@ -216,7 +247,7 @@ async fn carry_out(
     };
     let attempt = Attempt {
         actor,
-        action: wish.action(),
+        action: action(wish),
         target: stamp.as_str().to_owned(),
         reason,
         before,
@@ -226,9 +257,14 @@ async fn carry_out(
     admin.audit(attempt).await;
     let status = match (outcome?, wish) {
         (Ordered::Done, Wish::Drain) => StatusCode::ACCEPTED,
-        (Ordered::Done, Wish::Undrain) | (Ordered::AlreadySo, _) => StatusCode::OK,
+        (Ordered::Done, Wish::Undrain | Wish::State(_) | Wish::FailBack)
+        | (Ordered::AlreadySo, _) => StatusCode::OK,
     };
-    Ok((status, Json(DrainView::new(&after?))).into_response())
+    let after = after?;
+    Ok(match wish {
+        Wish::Drain | Wish::Undrain => (status, Json(DrainView::new(&after))).into_response(),
+        Wish::State(_) | Wish::FailBack => (status, Json(StampView::new(&after))).into_response(),
+    })
 }
 
 /// The same decision, of which nothing comes.
@@ -243,14 +279,20 @@ async fn dry(
     let index = view.table.find_stamp(stamp).ok_or_else(Problem::unknown_stamp)?;
     let subject = Subject { stamp, declared: info.declared, record: info.record.as_ref() };
     let stranded = operator::would_strand(&view.table, index, &view.standings.stamps);
-    let decision = match wish {
-        Wish::Drain => operator::drain(subject, stranded, order)?,
-        Wish::Undrain => operator::undrain(subject, order)?,
+    let is_empty = info.operator.0 == OperatorState::Drained;
+    let changes = |decision| matches!(decision, Decision::Commit(_));
+    let is_new = match wish {
+        Wish::Drain => changes(operator::drain(subject, stranded, order)?),
+        Wish::Undrain => changes(operator::undrain(subject, order)?),
+        Wish::State(wanted) => {
+            changes(operator::set_state(subject, wanted, (stranded, is_empty), order)?)
+        }
+        Wish::FailBack => {
+            let standing = view.standings.stamps.get(index.at());
+            operator::fail_back(*standing.ok_or_else(Problem::unknown_stamp)?)?
+        }
     };
-    let result = match decision {
-        Decision::AlreadySo => "already_so",
-        Decision::Commit(_) => "done",
-    };
+    let result = if is_new { "done" } else { "already_so" };
     let view =
         DryRunView { dry_run: true, stamp: stamp.as_str().to_owned(), result: result.to_owned() };
     Ok(Json(view).into_response())
@@ -260,11 +302,27 @@ async fn infos(admin: &AdminState) -> Result<Vec<StampInfo>, Problem> {
     Ok(admin.state.ask(Command::Stamps).await?)
 }
 
+/// With what the workers know: kinds and ages. One that does not answer hides nothing else.
+async fn with_flights(admin: &AdminState, mut infos: Vec<StampInfo>) -> Vec<StampInfo> {
+    let mailboxes = admin.state.mailboxes();
+    if let Ok(flights) = tokio::time::timeout(TOLD_WITHIN, mailboxes.flights()).await {
+        for info in &mut infos {
+            info.in_flight = flights.get(&info.number).copied().unwrap_or_default();
+        }
+    }
+    infos
+}
+
 async fn info_of(admin: &AdminState, id: &StampId<'_>) -> Result<StampInfo, Problem> {
     let infos = infos(admin).await?;
     infos.into_iter().find(|info| *info.id == *id.as_str()).ok_or_else(Problem::unknown_stamp)
 }
 
-fn stamp_id(text: &str) -> Result<StampId<'static>, Problem> {
+async fn info_with_flights(admin: &AdminState, id: &StampId<'_>) -> Result<StampInfo, Problem> {
+    let info = info_of(admin, id).await?;
+    with_flights(admin, vec![info]).await.pop().ok_or_else(Problem::unknown_stamp)
+}
+
+pub(super) fn stamp_id(text: &str) -> Result<StampId<'static>, Problem> {
     StampId::parse(text).map(StampId::into_owned).map_err(|_no_id| Problem::unknown_stamp())
 }

@@ -10,7 +10,7 @@ use http::{StatusCode, Uri};
 use serde::Deserialize;
 use stamp_core::directory::Tenant;
 use stamp_core::id::{StampId, StampIndex, TenantId};
-use stamp_core::standing::Serving;
+use stamp_core::standing::{Serving, Slot};
 
 use super::AdminState;
 use super::ask;
@@ -97,7 +97,8 @@ fn page(view: &View, listing: &Listing, stamp: Option<StampIndex>, limit: usize)
 
 fn tenant(view: &View, name: &str, tenant: Tenant) -> TenantView {
     let table = &view.table;
-    let answers = answering(view, tenant).map(|stamp| table.stamp(stamp).id.as_str().to_owned());
+    let answers =
+        answering(view, name, tenant).map(|stamp| table.stamp(stamp).id.as_str().to_owned());
     TenantView {
         tenant: name.to_owned(),
         stamp: table.stamp(tenant.home).id.as_str().to_owned(),
@@ -108,11 +109,14 @@ fn tenant(view: &View, name: &str, tenant: Tenant) -> TenantView {
 }
 
 /// The stamp that answers for this tenant now: not one that its fence forbids.
-fn answering(view: &View, tenant: Tenant) -> Option<StampIndex> {
+fn answering(view: &View, name: &str, tenant: Tenant) -> Option<StampIndex> {
     let standing = view.standings.stamps.get(tenant.home.at())?;
+    let over = |place: u8| view.table.stamp(tenant.home).failover.get(usize::from(place));
     let stamp = match standing.serving {
         Serving::Home => tenant.home,
-        Serving::Edge(place) => view.table.stamp(tenant.home).failover.get(usize::from(place))?.to,
+        Serving::Split { edge, away } if Slot::of(name).is_away(away) => over(edge)?.to,
+        Serving::Split { .. } => tenant.home,
+        Serving::Edge(place) => over(place)?.to,
         Serving::Nobody => return None,
     };
     let residency = view.table.stamp(stamp).residency;

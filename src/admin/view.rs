@@ -1,6 +1,8 @@
 //! Every JSON shape of the admin plane, and the words in it. Written by the handlers, read back by
 //! the command line. Members are only ever added.
 
+pub mod events;
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::de::{Deserializer, Error as _};
@@ -11,27 +13,13 @@ use stamp_core::table::TenantState;
 use crate::diagnostics::{Report, Told};
 use crate::source::{Mode, Summary};
 use crate::state::report::{EndpointInfo, StampInfo};
-use crate::state::{ReloadStatus, View};
+use crate::state::{InFlightOf, ReloadStatus, StampFlights, View};
 
-/// What `POST /v1/stamps/{id}/drain` is told.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DrainAsk {
-    /// After this long, what is long-lived is ended.
-    pub deadline: Option<Span>,
-    /// Drain even if tenants have nowhere to go.
-    pub force: bool,
-    /// Why.
-    pub reason: Option<String>,
-}
+mod asks;
+mod drill;
 
-/// What `DELETE /v1/stamps/{id}/drain` is told.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct UndrainAsk {
-    /// Why.
-    pub reason: Option<String>,
-}
+pub use asks::{DrainAsk, ReasonAsk, StateAsk};
+pub use drill::{DrillAsk, DrillView, DrillsView, ShareView};
 
 /// A time span written as in the files: "10m".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,18 +107,25 @@ pub struct StampView {
     pub health_since_s: f64,
     /// May it serve?
     pub eligible: bool,
-    /// "home", "edge" or "nobody"
+    /// "home", "split" (home for some tenants, an edge for the others), "edge" or "nobody"
     pub serving: String,
+    /// The share of its tenants, in per cent, that another stamp answers for.
+    pub away_percent: u8,
     /// The stamp that answers for it.
     pub answered_by: Option<String>,
     /// Why another (or it again) answers.
     pub reason: Option<String>,
     /// When it answers for itself again, if nothing happens until then.
     pub return_in_s: Option<f64>,
+    /// It comes back only when an operator says so (`POST /v1/stamps/{id}/failback`): it is
+    /// configured so, or was lost three times within an hour.
+    pub waits_for_operator: bool,
     /// Tenants that live on it.
     pub tenants: u32,
     /// What is in flight there.
     pub in_flight: InFlightView,
+    /// How old the oldest of it is.
+    pub oldest_s: OldestView,
     /// Declared secondaries, in order.
     pub failover: Vec<EdgeView>,
     /// In the order of the table.
@@ -139,13 +134,28 @@ pub struct StampView {
     pub drain: Option<DrainView>,
 }
 
-/// What is in flight at a stamp.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What is in flight at a stamp, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct InFlightView {
-    /// Requests and their answers.
-    pub requests: u32,
-    /// Connections that switched protocols.
-    pub tunnels: u32,
+    /// Requests that wait for their answer, or whose answer says how long it is.
+    pub request: u32,
+    /// Answers that flow without having said how long they are: server-sent events and the like.
+    pub stream: u32,
+    /// `WebSockets`, and other connections that switched protocols.
+    pub websocket: u32,
+}
+
+/// Since how many seconds the oldest of each kind is in flight; `None` = there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OldestView {
+    /// As in `InFlightView`.
+    pub request: Option<f64>,
+    /// As in `InFlightView`.
+    pub stream: Option<f64>,
+    /// As in `InFlightView`.
+    pub websocket: Option<f64>,
 }
 
 /// A declared secondary.
@@ -185,12 +195,18 @@ pub struct DrainView {
     pub actor: Option<String>,
     /// When it was ordered.
     pub since: Option<String>,
-    /// When what is long-lived is ended.
+    /// By when streams and `WebSockets` are closed; where it is forced, requests are cut then too.
     pub deadline: Option<String>,
-    /// It may leave tenants with nowhere to go.
+    /// The deadline is over, and requests are still in flight.
+    #[serde(default)]
+    pub overdue: bool,
+    /// It may leave tenants with nowhere to go, and cuts what is in flight at the deadline.
     pub forced: bool,
     /// What is still in flight.
     pub in_flight: InFlightView,
+    /// How old the oldest of it is.
+    #[serde(default)]
+    pub oldest_s: OldestView,
     /// Tenants that live there.
     pub tenants: u32,
 }
@@ -390,11 +406,14 @@ impl StampView {
             health_since_s: seconds(info.health.1),
             eligible: info.eligible,
             serving: serving(info.serving).to_owned(),
+            away_percent: away_percent(info.serving),
             answered_by: text(&info.answers.0),
             reason: info.serving_reason.map(str::to_owned),
             return_in_s: info.return_in.map(seconds),
+            waits_for_operator: info.waits_for_operator,
             tenants: info.tenants,
             in_flight: in_flight(info),
+            oldest_s: oldest(info),
             failover: info.edges.iter().map(edge).collect(),
             endpoints: info.endpoints.iter().map(EndpointView::new).collect(),
             drain: is_draining.then(|| DrainView::new(info)),
@@ -428,7 +447,9 @@ impl DrainView {
             deadline: record.and_then(|record| record.deadline).map(at),
             forced: record
                 .is_some_and(|record| record.force == stamp_core::operator::Force::Strand),
+            overdue: info.overdue,
             in_flight: in_flight(info),
+            oldest_s: oldest(info),
             tenants: info.tenants,
         }
     }
@@ -482,7 +503,14 @@ impl ReloadView {
 }
 
 fn in_flight(info: &StampInfo) -> InFlightView {
-    InFlightView { requests: info.requests, tunnels: info.tunnels }
+    let StampFlights { requests, streams, tunnels } = info.in_flight;
+    InFlightView { request: requests.count, stream: streams.count, websocket: tunnels.count }
+}
+
+fn oldest(info: &StampInfo) -> OldestView {
+    let StampFlights { requests, streams, tunnels } = info.in_flight;
+    let age = |of: InFlightOf| of.oldest.map(seconds);
+    OldestView { request: age(requests), stream: age(streams), websocket: age(tunnels) }
 }
 
 fn edge((to, read_only): &(Box<str>, bool)) -> EdgeView {
@@ -490,7 +518,7 @@ fn edge((to, read_only): &(Box<str>, bool)) -> EdgeView {
     EdgeView { to: to.to_string(), mode: mode.to_owned() }
 }
 
-const fn health(health: StampHealth) -> &'static str {
+pub(super) const fn health(health: StampHealth) -> &'static str {
     match health {
         StampHealth::Up => "up",
         StampHealth::Unknown => "unknown",
@@ -499,17 +527,27 @@ const fn health(health: StampHealth) -> &'static str {
     }
 }
 
-const fn serving(serving: Serving) -> &'static str {
+pub(super) const fn serving(serving: Serving) -> &'static str {
     match serving {
         Serving::Home => "home",
+        Serving::Split { .. } => "split",
         Serving::Edge(_) => "edge",
         Serving::Nobody => "nobody",
     }
 }
 
-const fn standing(standing: EndpointStanding) -> &'static str {
+const fn away_percent(serving: Serving) -> u8 {
+    match serving {
+        Serving::Home => 0,
+        Serving::Split { away, .. } => away,
+        Serving::Edge(_) | Serving::Nobody => 100,
+    }
+}
+
+pub(super) const fn standing(standing: EndpointStanding) -> &'static str {
     match standing {
         EndpointStanding::Up => "up",
+        EndpointStanding::Warming(_) => "warming",
         EndpointStanding::Unknown => "unknown",
         EndpointStanding::Trial => "trial",
         EndpointStanding::Out(OutReason::ProbeDown) => "probe_down",

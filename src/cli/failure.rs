@@ -43,9 +43,12 @@ pub(super) enum Failure {
     /// The drain was ended while it was waited for.
     #[error("the drain was ended; the stamp is {0} now")]
     DrainEnded(String),
+    /// The drill that was waited for did not run to its end.
+    #[error("the drill was {0}")]
+    DrillEnded(String),
     /// It took longer than it was given.
-    #[error("the deadline is over and {requests} requests and {tunnels} tunnels are in flight")]
-    TimedOut { requests: u32, tunnels: u32 },
+    #[error("the deadline is over and there are {0} in flight")]
+    TimedOut(String),
 }
 
 /// Why nobody answered.
@@ -94,11 +97,12 @@ impl Failure {
             | Self::System { .. }
             | Self::Token
             | Self::NotReady(_)
-            | Self::DrainEnded(_) => 1,
+            | Self::DrainEnded(_)
+            | Self::DrillEnded(_) => 1,
             Self::Configuration(_) => 3,
             Self::Unreachable { .. } | Self::Answer(_) => 4,
             Self::Refused(_) => 5,
-            Self::TimedOut { .. } => 6,
+            Self::TimedOut(_) => 6,
         }
     }
 
@@ -118,7 +122,8 @@ impl Failure {
             | Self::Answer(_)
             | Self::NotReady(_)
             | Self::DrainEnded(_)
-            | Self::TimedOut { .. } => Vec::new(),
+            | Self::DrillEnded(_)
+            | Self::TimedOut(_) => Vec::new(),
         }
     }
 }
@@ -148,7 +153,7 @@ mod tests {
         let source = Unreachable::Late;
         assert_eq!(Failure::Unreachable { address, source }.code(), 4);
         assert_eq!(Failure::Refused(RefusalView::default()).code(), 5);
-        assert_eq!(Failure::TimedOut { requests: 1, tunnels: 0 }.code(), 6);
+        assert_eq!(Failure::TimedOut(String::new()).code(), 6);
         assert_eq!(Failure::NotReady(String::new()).code(), 1);
         assert_eq!(Failure::Configuration(Vec::new()).code(), 3);
     }

@@ -55,7 +55,13 @@ enum Command {
     /// Take a stamp out of service: no new requests, and those in flight finish
     Drain(DrainFlags),
     /// Put a drained stamp back into service
-    Undrain(UndrainFlags),
+    Undrain(OrderFlags),
+    /// Put a stamp into a state of its life: draining, maintenance, warming or active
+    State(StateFlags),
+    /// Let a home's requests come back to it now, whatever it still had to hold
+    Failback(OrderFlags),
+    /// Treat a stamp as down for a share of its tenants, for a time: are they served without it?
+    Drill(DrillFlags),
     /// Make a gateway read its files anew
     Reload(ReloadFlags),
     /// Ask a gateway whether it is ready: exit code 0 or 1, for containers
@@ -161,10 +167,63 @@ struct DrainFlags {
 }
 
 #[derive(Debug, Args)]
-struct UndrainFlags {
+struct OrderFlags {
     /// The stamp
     #[arg(value_parser = stamp_id)]
     id: StampId<'static>,
+    /// Why, for the audit
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+#[derive(Debug, Args)]
+struct StateFlags {
+    /// The stamp
+    #[arg(value_parser = stamp_id)]
+    id: StampId<'static>,
+    /// What it is to be
+    state: Wanted,
+    /// Take it out although something is in flight, or tenants have nowhere to go
+    #[arg(long)]
+    force: bool,
+    /// Why, for the audit
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Wanted {
+    /// No new requests; what is in flight finishes
+    Draining,
+    /// Out for work, once it is drained
+    Maintenance,
+    /// Back, its tenants a share at a time
+    Warming,
+    /// Back, at once
+    Active,
+}
+
+#[derive(Debug, Args)]
+struct DrillFlags {
+    /// The stamp
+    #[arg(value_parser = stamp_id)]
+    id: StampId<'static>,
+    /// The share of its tenants, in per cent
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=100))]
+    percent: u8,
+    /// How long it lasts
+    #[arg(long = "for", value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
+    lasts: Duration,
+    /// Return when it is over: 0, or 1 if it was not completed
+    #[arg(long, conflicts_with = "cancel")]
+    wait: bool,
+    /// End the drill of this stamp
+    #[arg(long)]
+    cancel: bool,
     /// Why, for the audit
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -221,6 +280,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Status(operator) => operate::status(&operator),
         Command::Drain(flags) => operate::drain(&flags),
         Command::Undrain(flags) => operate::undrain(&flags),
+        Command::State(flags) => operate::state(&flags),
+        Command::Drill(flags) => operate::drill(&flags),
+        Command::Failback(flags) => operate::fail_back(&flags),
         Command::Reload(flags) => operate::reload(&flags),
         Command::Healthcheck(operator) => operate::healthcheck(&operator),
         Command::Completions { shell } => {

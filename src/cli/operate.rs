@@ -1,16 +1,21 @@
 //! The operator's commands: each asks a running gateway over its admin plane.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::Value;
+use stamp_core::standing::OperatorState;
 use tokio::runtime::{Builder, Runtime};
 
 use super::client::{Answer, Client, Question};
 use super::failure::Failure;
 use super::print::{self, Progress};
-use super::{DrainFlags, Operator, Output, ReloadFlags, UndrainFlags};
+use super::{
+    DrainFlags, DrillFlags, Operator, OrderFlags, Output, ReloadFlags, StateFlags, Wanted,
+};
 use crate::admin::view::{
-    ConfigView, DrainAsk, DrainView, InfoView, RefusalView, ReloadView, Span, StampsView,
-    StatusView, UndrainAsk,
+    ConfigView, DrainAsk, DrainView, DrillAsk, DrillView, DrillsView, InfoView, ReasonAsk,
+    RefusalView, ReloadView, Span, StampsView, StateAsk, StatusView,
 };
 use crate::clock::Clock;
 
@@ -48,7 +53,7 @@ pub(super) fn status(operator: &Operator) -> Result<(), Failure> {
     }
     let info: InfoView = info.read()?;
     let config: ConfigView = config.read()?;
-    let uptime = std::time::Duration::from_secs_f64(info.uptime_s.max(0.0).trunc());
+    let uptime = Duration::from_secs_f64(info.uptime_s.max(0.0).trunc());
     let (stale, last) = (if config.stale { ", stale" } else { "" }, &config.last_reload);
     let rows = [
         ("gateway", format!("{} {} on {}", info.name, info.version, info.node)),
@@ -84,12 +89,80 @@ pub(super) fn drain(flags: &DrainFlags) -> Result<(), Failure> {
 }
 
 /// `stampgate undrain`
-pub(super) fn undrain(flags: &UndrainFlags) -> Result<(), Failure> {
+pub(super) fn undrain(flags: &OrderFlags) -> Result<(), Failure> {
     let client = Client::new(&flags.operator)?;
-    let ask = UndrainAsk { reason: flags.reason.clone() };
+    let ask = ReasonAsk { reason: flags.reason.clone() };
     let order = Question::new(Method::DELETE, drain_target(flags.id.as_str())).with(&ask)?;
     let answer = runtime()?.block_on(client.ask(order))?;
     show_drain(&answer, flags.operator.output.output)
+}
+
+/// `stampgate state`
+pub(super) fn state(flags: &StateFlags) -> Result<(), Failure> {
+    let state = match flags.state {
+        Wanted::Draining => OperatorState::Draining,
+        Wanted::Maintenance => OperatorState::Maintenance,
+        Wanted::Warming => OperatorState::Warming,
+        Wanted::Active => OperatorState::Active,
+    };
+    let (state, force) = (state.as_str().to_owned(), flags.force);
+    let ask = StateAsk { state, force, reason: flags.reason.clone() };
+    let target = format!("/v1/stamps/{}/state", flags.id);
+    order_and_show(&flags.operator, Question::new(Method::PUT, target).with(&ask)?)
+}
+
+/// `stampgate failback`
+pub(super) fn fail_back(flags: &OrderFlags) -> Result<(), Failure> {
+    let ask = ReasonAsk { reason: flags.reason.clone() };
+    let target = format!("/v1/stamps/{}/failback", flags.id);
+    order_and_show(&flags.operator, Question::new(Method::POST, target).with(&ask)?)
+}
+
+/// How often a drill that is waited for is looked at.
+const DRILL_PACE: Duration = Duration::from_millis(500);
+
+/// `stampgate drill`
+pub(super) fn drill(flags: &DrillFlags) -> Result<(), Failure> {
+    let client = Client::new(&flags.operator)?;
+    let stamp = flags.id.as_str().to_owned();
+    let order = if flags.cancel {
+        Question::new(Method::DELETE, format!("/v1/drills/{stamp}"))
+    } else {
+        let (lasts, reason) = (Some(Span(flags.lasts)), flags.reason.clone());
+        let ask = DrillAsk { stamp, percent: flags.percent, lasts, reason };
+        Question::new(Method::POST, "/v1/drills").with(&ask)?
+    };
+    let view: DrillView = runtime()?.block_on(async {
+        let mut view: DrillView = client.ask(order).await?.read()?;
+        while flags.wait && view.outcome == "running" {
+            tokio::time::sleep(DRILL_PACE).await;
+            let all = client.ask(Question::new(Method::GET, "/v1/drills")).await?;
+            let all: DrillsView = all.read()?;
+            let last = all.drills.into_iter().rev().find(|it| it.stamp == view.stamp);
+            let Some(last) = last else { break };
+            view = last;
+        }
+        Ok::<_, Failure>(view)
+    })?;
+    match flags.operator.output.output {
+        Output::Json => print::json(&view)?,
+        Output::Table => print::line(&print::drill(&view)),
+    }
+    let is_over = flags.wait && view.outcome != "completed";
+    if is_over { Err(Failure::DrillEnded(view.outcome)) } else { Ok(()) }
+}
+
+/// Gives an order that is answered with the stamp.
+fn order_and_show(operator: &Operator, order: Question) -> Result<(), Failure> {
+    let client = Client::new(operator)?;
+    let answer = runtime()?.block_on(client.ask(order))?;
+    match operator.output.output {
+        Output::Json => print::json(&answer.read::<Value>()?),
+        Output::Table => {
+            print::line(&print::stamps(&[answer.read()?]));
+            Ok(())
+        }
+    }
 }
 
 fn drain_target(id: &str) -> String {
@@ -106,6 +179,10 @@ fn show_drain(answer: &Answer, output: Output) -> Result<(), Failure> {
     }
 }
 
+/// The gateway's deadline is a whole second, rounded up, and what it cuts then takes a moment to be
+/// gone.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// Waits for the drain's end, at most until its deadline.
 async fn wait_until_drained(
     client: &Client,
@@ -114,7 +191,7 @@ async fn wait_until_drained(
 ) -> Result<Answer, Failure> {
     let progress = Progress::new();
     loop {
-        let left = flags.deadline.saturating_sub(clock.now().0);
+        let left = (flags.deadline + GRACE).saturating_sub(clock.now().0);
         let wait = left.min(progress.pace());
         let target = format!("{}?wait={}ms", drain_target(flags.id.as_str()), wait.as_millis());
         let answer = client.ask(Question::new(Method::GET, target).waiting(wait)).await?;
@@ -126,10 +203,7 @@ async fn wait_until_drained(
                 return Ok(answer);
             }
             "draining" if !left.is_zero() => continue,
-            "draining" => {
-                let (requests, tunnels) = (view.in_flight.requests, view.in_flight.tunnels);
-                Failure::TimedOut { requests, tunnels }
-            }
+            "draining" => Failure::TimedOut(print::in_flight(&view)),
             _ => Failure::DrainEnded(view.state),
         };
         progress.end();

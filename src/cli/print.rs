@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::failure::Failure;
-use crate::admin::view::{DrainView, StampView};
+use crate::admin::view::{DrainView, DrillView, OldestView, ShareView, StampView};
 use crate::diagnostics::Paint;
 
 /// One line of data.
@@ -76,8 +76,18 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 
 /// All stamps, a line each.
 pub(super) fn stamps(stamps: &[StampView]) -> String {
-    let head =
-        ["STAMP", "STATE", "HEALTH", "ENDPOINTS", "SERVED BY", "TENANTS", "REQUESTS", "TUNNELS"];
+    let head = [
+        "STAMP",
+        "STATE",
+        "HEALTH",
+        "ENDPOINTS",
+        "SERVED BY",
+        "TENANTS",
+        "REQUESTS",
+        "STREAMS",
+        "WEBSOCKETS",
+        "OLDEST",
+    ];
     let rows = stamps.iter().map(|stamp| {
         let up = stamp.endpoints.iter().filter(|endpoint| endpoint.standing == "up").count();
         vec![
@@ -87,18 +97,58 @@ pub(super) fn stamps(stamps: &[StampView]) -> String {
             format!("{up}/{} up", stamp.endpoints.len()),
             stamp.answered_by.clone().unwrap_or_else(|| "nobody".to_owned()),
             stamp.tenants.to_string(),
-            stamp.in_flight.requests.to_string(),
-            stamp.in_flight.tunnels.to_string(),
+            stamp.in_flight.request.to_string(),
+            stamp.in_flight.stream.to_string(),
+            stamp.in_flight.websocket.to_string(),
+            oldest(&stamp.oldest_s).map_or_else(|| "-".to_owned(), age),
         ]
     });
     table(&head, &rows.collect::<Vec<_>>())
 }
 
+/// The age of whatever is in flight longest.
+fn oldest(oldest: &OldestView) -> Option<f64> {
+    let ages = [oldest.request, oldest.stream, oldest.websocket];
+    ages.into_iter().flatten().reduce(f64::max)
+}
+
 /// How a drain is getting on.
 pub(super) fn drain(drain: &DrainView) -> String {
-    let DrainView { stamp, state, in_flight, tenants, .. } = drain;
-    let (requests, tunnels) = (in_flight.requests, in_flight.tunnels);
-    format!("{stamp}  {state}  {requests} requests, {tunnels} tunnels in flight, {tenants} tenants")
+    let DrainView { stamp, state, tenants, .. } = drain;
+    let overdue = if drain.overdue { ", overdue" } else { "" };
+    format!("{stamp}  {state}{overdue}  {} in flight, {tenants} tenants", in_flight(drain))
+}
+
+/// What is in flight, by kind, with the age of the oldest.
+pub(super) fn in_flight(drain: &DrainView) -> String {
+    let DrainView { in_flight, oldest_s, .. } = drain;
+    let kinds = [
+        (in_flight.request, "requests", oldest_s.request),
+        (in_flight.stream, "streams", oldest_s.stream),
+        (in_flight.websocket, "websockets", oldest_s.websocket),
+    ];
+    let told = kinds.map(|(count, kind, oldest)| match oldest {
+        Some(oldest) => format!("{count} {kind} (oldest {})", age(oldest)),
+        None => format!("{count} {kind}"),
+    });
+    told.join(", ")
+}
+
+/// An age in seconds as people say it.
+fn age(seconds: f64) -> String {
+    humantime::format_duration(Duration::from_secs_f64(seconds.max(0.0).trunc())).to_string()
+}
+
+/// What a drill shows.
+pub(super) fn drill(drill: &DrillView) -> String {
+    let share = |share: ShareView| {
+        let ShareView { requests, errors, average_s } = share;
+        format!("{requests} requests, {errors} failed, {:.0} ms on average", average_s * 1e3)
+    };
+    let DrillView { stamp, percent, outcome, aborted_by, moved, rest, .. } = drill;
+    let why = aborted_by.as_ref().map(|why| format!(" by {why}")).unwrap_or_default();
+    let (moved, rest) = (share(*moved), share(*rest));
+    format!("{stamp}  {percent} %  {outcome}{why}\n  moved: {moved}\n  rest:  {rest}")
 }
 
 /// Tells how a drain is getting on while it is waited for.

@@ -48,7 +48,7 @@ enum Ended {
     ByHyper,
     /// The client took too long.
     TooSlow(Phase),
-    /// The process stops and waits no longer.
+    /// The process, or a drain that is forced, waits no longer.
     Cut,
 }
 
@@ -136,6 +136,7 @@ impl Connection {
         let mut cut = None;
         let (mut listens, mut asked) = (false, false);
         std::future::poll_fn(move |context| {
+            state.driven_by(context.waker());
             loop {
                 if connection.drive(context).is_ready() {
                     return Poll::Ready(Ended::ByHyper);
@@ -163,6 +164,9 @@ impl Connection {
             if let Some(cut) = &mut cut
                 && cut.as_mut().poll(context).is_ready()
             {
+                return Poll::Ready(Ended::Cut);
+            }
+            if state.is_cut_while_blocked() {
                 return Poll::Ready(Ended::Cut);
             }
             watch.poll(context).map(Ended::TooSlow)

@@ -45,6 +45,31 @@ pub struct BodyLimits {
     pub replay_bytes: u64,
 }
 
+/// The most bytes of all request bodies together that one worker keeps for repeats. What finds no
+/// room streams, and is not repeatable.
+const KEPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// What one worker keeps for repeats.
+#[derive(Debug, Default)]
+pub struct ReplayBudget {
+    kept: Cell<u64>,
+}
+
+impl ReplayBudget {
+    fn take(&self, bytes: u64) -> bool {
+        let kept = self.kept.get() + bytes;
+        let fits = kept <= KEPT_BYTES_MAX;
+        if fits {
+            self.kept.set(kept);
+        }
+        fits
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.kept.set(self.kept.get().saturating_sub(bytes));
+    }
+}
+
 /// The body of one request, whichever attempt reads it.
 #[derive(Debug)]
 pub struct BodySource {
@@ -57,6 +82,8 @@ pub struct BodySource {
 struct SourceState {
     incoming: Incoming,
     kept: Vec<Bytes>,
+    kept_bytes: u64,
+    budget: Rc<ReplayBudget>,
     kept_trailers: Option<HeaderMap>,
     /// Everything that came so far is in `kept`.
     whole: bool,
@@ -75,12 +102,14 @@ impl BodySource {
     pub fn new(
         incoming: Incoming,
         limits: BodyLimits,
-        clock: Clock,
+        (clock, budget): (Clock, Rc<ReplayBudget>),
         filter_trailers: fn(&mut HeaderMap),
     ) -> Rc<Self> {
         let state = SourceState {
             incoming,
             kept: Vec::new(),
+            kept_bytes: 0,
+            budget,
             kept_trailers: None,
             whole: true,
             ended: false,
@@ -154,14 +183,21 @@ impl SourceState {
         if self.seen > self.limits.bytes_max {
             return Poll::Ready(Err(BodyFault::TooLarge));
         }
-        if self.whole && self.seen <= self.limits.replay_bytes {
+        let bytes = data.len() as u64;
+        if self.whole && self.seen <= self.limits.replay_bytes && self.budget.take(bytes) {
+            self.kept_bytes += bytes;
             self.kept.push(data.clone());
         } else {
             self.whole = false;
-            self.kept.clear();
+            self.forget();
         }
         self.ended = self.incoming.is_end_stream();
         Poll::Ready(Ok(Some(frame)))
+    }
+
+    fn forget(&mut self) {
+        self.kept.clear();
+        self.budget.give_back(std::mem::take(&mut self.kept_bytes));
     }
 
     fn count_wait(&mut self) {
@@ -182,6 +218,12 @@ impl SourceState {
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
         ready!(timer.as_mut().poll(context));
         Poll::Ready(Err(BodyFault::TooSlow))
+    }
+}
+
+impl Drop for SourceState {
+    fn drop(&mut self) {
+        self.forget();
     }
 }
 
@@ -271,5 +313,19 @@ impl Body for RequestBody {
 impl fmt::Display for RequestBody {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(if matches!(self, Self::Empty) { "empty" } else { "stream" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_finds_no_room_is_not_kept_and_room_comes_back() {
+        let budget = ReplayBudget::default();
+        assert!(budget.take(KEPT_BYTES_MAX));
+        assert!(!budget.take(1));
+        budget.give_back(KEPT_BYTES_MAX);
+        assert!(budget.take(1));
     }
 }

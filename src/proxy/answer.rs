@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use stamp_core::time::Moment;
 use tokio::time::Sleep;
 
+use super::flights::Flight;
 use super::headers;
 use super::record::Record;
 use super::wire::WireState;
@@ -20,7 +21,6 @@ use crate::clock::Clock;
 use crate::outbound::body::BodySource;
 use crate::outbound::link::Link;
 use crate::outbound::pool::{Load, Pool};
-use crate::state::InFlight;
 
 /// An answer's body.
 #[derive(Debug)]
@@ -55,6 +55,11 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
+        if self.wire.is_cut()
+            && let Some(record) = &mut self.record
+        {
+            record.why_broken = Some("stamp_drained");
+        }
         self.wire.answer_ended();
     }
 }
@@ -68,7 +73,7 @@ pub(super) struct FromStamp {
     #[expect(dead_code, reason = "held until the answer ends")]
     pub(super) load: Load,
     #[expect(dead_code, reason = "held until the answer ends")]
-    pub(super) in_flight: InFlight,
+    pub(super) flight: Flight,
     /// The request's body, which may still be on its way.
     pub(super) source: Option<Rc<BodySource>>,
     /// The longest pause of the stamp.
@@ -88,6 +93,9 @@ pub enum Cut {
     /// The stamp paused for too long.
     #[error("the stamp paused for too long within its answer")]
     TooSlow,
+    /// Its stamp's drain is over.
+    #[error("the stamp of this answer is drained")]
+    Drained,
 }
 
 impl Answer {
@@ -139,6 +147,12 @@ impl FromStamp {
         })))
     }
 
+    /// The client sees that the answer is incomplete, and so does the stamp.
+    fn cut(&mut self) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        self.link = None;
+        Poll::Ready(Some(Err(Cut::Drained)))
+    }
+
     fn poll_patience(
         &mut self,
         context: &mut Context<'_>,
@@ -165,6 +179,7 @@ impl Body for Answer {
         let this = self.get_mut();
         let frame = match &mut this.content {
             Content::Local(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Stamp(from) if this.ending.wire.is_cut() => from.cut(),
             Content::Stamp(from) => from.poll_frame(context),
         };
         let Some(record) = &mut this.ending.record else { return frame };
@@ -178,6 +193,7 @@ impl Body for Answer {
                 record.why_broken = Some(match cut {
                     Cut::BrokeOff => "answer_broke_off",
                     Cut::TooSlow => "answer_too_slow",
+                    Cut::Drained => "stamp_drained",
                 });
             }
             Poll::Ready(None) => record.upstream_ended(),

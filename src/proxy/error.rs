@@ -49,6 +49,9 @@ pub(crate) enum ProxyError {
     /// The stamp did not answer in time.
     #[error("the stamp did not answer in time")]
     UpstreamTimeout,
+    /// The stamp did not answer before its drain was over.
+    #[error("the stamp did not answer before its drain was over")]
+    DrainOver,
     /// The client did not send in time.
     #[error("the request did not come in time")]
     RequestTimeout,

@@ -8,30 +8,31 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 use http::{Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use stamp_core::balance::{self, Candidate, Draw, Tried};
 use stamp_core::breaker::FailureKind;
-use stamp_core::failover::{self, Choice, Fence, Needs, Route};
-use stamp_core::id::StampIndex;
+use stamp_core::failover::{self, Choice, Route};
 use stamp_core::resolve::Target;
 use stamp_core::retry::{
     self, AttemptFailure, Body, Funds, IdempotencyKey, Means, MethodClass, RequestFacts,
     StatusRule, Verdict,
 };
-use stamp_core::standing::{EndpointStanding, StampHealth};
+use stamp_core::standing::EndpointStanding;
 use stamp_core::table::{Balance, Stamp};
 use stamp_core::time::Moment;
 
 use super::answer::{Ending, FromStamp};
+use super::choose::needs;
 use super::error::ProxyError;
-use super::tunnel::{self, Tunnel};
+use super::flights::Flight;
+use super::tunnel::{self, Protocol, Tunnel};
 use super::worker::{Worker, WorkerView};
 use super::{Client, Head, Served, headers};
 use crate::outbound::body::{BodyFault, BodySource, RequestBody};
 use crate::outbound::link::{ConnectError, Link};
 use crate::outbound::pool::{Load, Pool, TakeError, Wanted, Wish};
-use crate::state::{AttemptReport, EndpointCell, InFlight, Trial};
+use crate::state::{AttemptReport, EndpointCell, Trial};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -53,41 +54,6 @@ pub(super) struct Call<'a> {
 /// One first attempt in so many, by chance, pays into its stamp's retry budget, for all of them: so that not
 /// every request writes to what all workers share.
 const EARN_EVERY: u64 = 16;
-
-/// What core needs to know to choose a stamp.
-pub(super) fn needs(target: &Target, method: MethodClass, view: &WorkerView) -> Needs {
-    let fence = target
-        .tenant
-        .map_or(Fence::Home, |tenant| Fence::Tenant(view.table.directory.tenant(tenant).fence));
-    Needs { home: target.home, fence, method }
-}
-
-/// Who serves, by this View: a half-open breaker first, if its one trial is to be had.
-pub(super) fn choose(
-    view: &WorkerView,
-    target: &Target,
-    method: MethodClass,
-) -> Result<Choice, ProxyError> {
-    let needs = needs(target, method, view);
-    let standings = &view.standings.stamps;
-    let chosen = failover::choose(&view.table, standings, needs);
-    let home = standings.get(target.home.at()).map(|standing| standing.health);
-    if (chosen.is_err() || home == Some(StampHealth::Trial))
-        && let Some(trial) = failover::choose_trial(&view.table, standings, needs)
-        && has_trial(view, trial.stamp)
-    {
-        return Ok(trial);
-    }
-    chosen.map_err(ProxyError::Refused)
-}
-
-/// Is there an endpoint whose trial nobody has?
-fn has_trial(view: &WorkerView, stamp: StampIndex) -> bool {
-    view.table.stamp(stamp).endpoints.iter().any(|endpoint| {
-        let standing = view.standings.endpoints.get(endpoint.index.at());
-        standing == Some(&EndpointStanding::Trial) && view.endpoint(endpoint.index).trial_is_free()
-    })
-}
 
 /// One attempt that came to nothing.
 struct Failed {
@@ -124,7 +90,11 @@ pub(super) async fn forward(
         let failed = match call.attempt(&view, &mut place, course.wanted, ending).await {
             Ok(got) => {
                 let status = AttemptFailure::Status(StatusRule::Declared);
-                if is_declared(&place, &got.response) && call.goes_on(&mut course, &place, status) {
+                if is_declared(&place, &got.response)
+                    && let Some(pause) = call.goes_on(&mut course, &place, status)
+                {
+                    drop(got);
+                    call.pause(pause).await;
                     continue;
                 }
                 return call.answer(&view, &place, got, ending);
@@ -133,9 +103,10 @@ pub(super) async fn forward(
             Err(Stopped::Failed(failed)) => failed,
         };
         call.report(&mut place, failed.kind);
-        if !call.goes_on(&mut course, &place, failed.failure) {
+        let Some(pause) = call.goes_on(&mut course, &place, failed.failure) else {
             return Err(failed.error);
-        }
+        };
+        call.pause(pause).await;
     }
 }
 
@@ -259,8 +230,13 @@ impl Call<'_> {
         self.deadline.map_or(Duration::MAX, |deadline| deadline.since(self.worker().now()))
     }
 
-    /// Decides whether there is another attempt, and prepares it.
-    fn goes_on(&mut self, course: &mut Course, place: &Place<'_>, failure: AttemptFailure) -> bool {
+    /// Decides whether there is another attempt, prepares it, and says how long to wait for it.
+    fn goes_on(
+        &mut self,
+        course: &mut Course,
+        place: &Place<'_>,
+        failure: AttemptFailure,
+    ) -> Option<Duration> {
         // A connection that closed while it rested says nothing of its endpoint: a fresh one is
         // tried at once, and that does not count.
         let stale = matches!(
@@ -272,44 +248,53 @@ impl Call<'_> {
             course.made -= 1;
         }
         let attempts_left = place.stamp.retry.attempts_max.get().saturating_sub(course.made);
-        let Verdict::Repeat(reason) = self.judge(failure, attempts_left) else { return false };
-        if free {
+        let Verdict::Repeat(reason) = self.judge(failure, attempts_left) else { return None };
+        let pause = if free {
             course.wanted = Wanted::Fresh;
+            Duration::ZERO
         } else {
             course.wanted = Wanted::Any;
             course.tried.add(place.place);
-            if !self.find_next(course) {
-                return false;
-            }
-        }
+            self.find_next(course, failure)?
+        };
         self.count_repeat(reason.as_str());
-        true
+        Some(pause)
     }
 
-    /// Another endpoint of the same stamp if there is one, else across an edge: by the View of now.
-    fn find_next(&mut self, course: &mut Course) -> bool {
+    async fn pause(&self, pause: Duration) {
+        if !pause.is_zero() {
+            tokio::time::sleep(pause.min(self.time_left())).await;
+        }
+    }
+
+    /// Another endpoint of the same stamp if there is one, else across an edge, else one that was
+    /// tried already, after a pause, unless it is one that keeps requests waiting: by the View of
+    /// now.
+    fn find_next(&mut self, course: &mut Course, failure: AttemptFailure) -> Option<Duration> {
         let now = self.worker().view();
         if !Arc::ptr_eq(&now.table, &self.view.table) {
             // The request stays with the table that it was resolved by, and is not sent anywhere
             // that the new one might forbid.
-            return false;
+            return None;
         }
         self.view = Rc::clone(&now);
         let standing = now.standings.stamps.get(self.choice.stamp.at());
         let stays = standing.is_some_and(|standing| standing.operator.takes_requests());
         if stays && self.has_place(&now, course.tried) {
-            return true;
+            return Some(Duration::ZERO);
         }
         let needs = needs(&self.target, self.method, &now);
         let standings = &now.standings.stamps;
-        match failover::fall_through(&now.table, standings, needs, self.choice.stamp) {
-            Some(choice) => {
-                self.choice = choice;
-                course.tried = Tried::default();
-                true
-            }
-            None => false,
+        let elsewhere = failover::fall_through(&now.table, standings, needs, self.choice.stamp);
+        if let Some(choice) = elsewhere {
+            self.choice = choice;
+            course.tried = Tried::default();
+            return Some(Duration::ZERO);
         }
+        let hangs = failure == AttemptFailure::TimedOut;
+        let again = stays && !hangs && self.has_place(&now, Tried::default());
+        course.tried = Tried::default();
+        again.then(|| retry::back_off(course.made, self.worker().random()))
     }
 
     /// Tells the fleet what the attempt taught; a trial is the fleet's to free from then on.
@@ -353,11 +338,12 @@ impl Call<'_> {
         ending: &mut Ending,
     ) -> Result<Got, Stopped> {
         let cell = view.stamp(self.choice.stamp);
-        let in_flight = cell
+        let entered = cell
             .enter(place.stamp.in_flight_max)
             .ok_or(Stopped::ForGood(ProxyError::StampSaturated))?;
         let load = place.pool.enter();
         let began = self.worker().now();
+        let flight = self.worker().flights().enter(entered, &self.client.wire, began);
         self.note(view, place, began, ending);
         let connect_timeout = view.live.timeouts.connect;
         let link = self.take_link(view, place, Wish { wanted, began, connect_timeout }).await?;
@@ -370,7 +356,7 @@ impl Call<'_> {
             self.count_attempt(place, "ok");
             self.report_success(place);
         }
-        Ok(Got { response, link, load, in_flight })
+        Ok(Got { response, link, load, flight })
     }
 
     fn note(&self, view: &WorkerView, place: &Place<'_>, began: Moment, ending: &mut Ending) {
@@ -519,12 +505,15 @@ impl Call<'_> {
         }
         let (mut parts, incoming) = got.response.into_parts();
         headers::strip_answer(&mut parts.headers);
+        if !incoming.is_end_stream() && incoming.size_hint().exact().is_none() {
+            got.flight.become_stream();
+        }
         let from = FromStamp {
             incoming,
             link: Some(got.link),
             pool: Rc::clone(&place.pool),
             load: got.load,
-            in_flight: got.in_flight,
+            flight: got.flight,
             source: self.body.clone(),
             idle: view.live.timeouts.response_body_idle,
             deadline: self.deadline,
@@ -536,7 +525,7 @@ impl Call<'_> {
 
     /// 101: only what the client asked for.
     fn switch(&mut self, got: Got, ending: &mut Ending) -> Result<Served, ProxyError> {
-        let Got { mut response, load, mut in_flight, link: _ } = got;
+        let Got { mut response, load, mut flight, link: _ } = got;
         let asked = self.head.upgrade.take().and_then(|_| self.switch.take());
         let agreed = response.headers().get(http::header::UPGRADE).cloned();
         let (Some(client), Some(agreed)) = (asked, agreed) else {
@@ -544,13 +533,14 @@ impl Call<'_> {
         };
         let Some(mut record) = ending.record.take() else { return Err(ProxyError::Internal) };
         record.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
-        in_flight.become_tunnel();
+        flight.become_tunnel();
         let stamp = hyper::upgrade::on(&mut response);
         let (mut parts, _) = response.into_parts();
         headers::strip_answer(&mut parts.headers);
+        let protocol = Protocol::of(&agreed);
         headers::set_upgrade(&mut parts.headers, agreed);
         let wire = Arc::clone(&self.client.wire);
-        tunnel::run(Tunnel { client, stamp, in_flight, load, record, wire });
+        tunnel::run(Tunnel { client, stamp, protocol, flight, load, record, wire });
         Ok(Served::Switched(Response::from_parts(parts, ())))
     }
 }
@@ -573,7 +563,7 @@ struct Got {
     response: Response<Incoming>,
     link: Link,
     load: Load,
-    in_flight: InFlight,
+    flight: Flight,
 }
 
 const fn error_of(fault: BodyFault) -> ProxyError {

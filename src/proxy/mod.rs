@@ -4,7 +4,9 @@
 //! this module asks and carries out. It knows nothing of listeners, files or the admin plane.
 
 mod answer;
+mod choose;
 mod error;
+mod flights;
 mod forward;
 mod headers;
 mod identify;
@@ -39,7 +41,6 @@ use respond::Speaker;
 use wire::WireState;
 use worker::{Worker, WorkerView};
 
-use crate::clock::Clock;
 use crate::outbound::body::{BodyLimits, BodySource};
 
 /// One client connection, as its requests see it.
@@ -78,7 +79,8 @@ impl Client {
         let mut ending = Ending { record: Some(record), wire: Arc::clone(&self.wire) };
         let served = {
             let handling = pin!(handle(self, request, &mut ending));
-            catch_panic(handling).await
+            let handling = unless_cut(&self.wire, handling);
+            catch_panic(pin!(handling)).await
         };
         let served = served.unwrap_or_else(|_panic| {
             self.worker.counts().panics += 1;
@@ -131,7 +133,7 @@ async fn handle(
     let target = identify::target(worker, &view, &request, peer)?;
     record.take_target(&target);
     let method = MethodClass::of(request.method());
-    let choice = forward::choose(&view, &target, method)?;
+    let choice = choose::choose(&view, &target, method)?;
 
     let bytes_max = live.limits.request_body_bytes_max;
     if bytes_max.is_some_and(|max| request.body().size_hint().lower() > max.get()) {
@@ -146,7 +148,7 @@ async fn handle(
     let switch = switch.then(|| hyper::upgrade::on(&mut request));
     let (mut head, body) = prepare(client, &view, request, peer, record)?;
     let replay_bytes = view.table.stamp(choice.stamp).retry.replay_bytes;
-    let body = body_source(&view, &mut head.headers, body, replay_bytes, worker.clock());
+    let body = body_source(&view, &mut head.headers, body, replay_bytes, worker);
     if let Some(tenant) = record.tenant()
         && let Ok(tenant) = HeaderValue::from_str(tenant)
     {
@@ -221,7 +223,7 @@ fn body_source(
     headers: &mut http::HeaderMap,
     body: Incoming,
     replay_bytes: u64,
-    clock: Clock,
+    worker: &Worker,
 ) -> Option<Rc<BodySource>> {
     if body.is_end_stream() {
         return None;
@@ -237,7 +239,7 @@ fn body_source(
         bytes_per_second_min: live.limits.bytes_per_second(),
         replay_bytes,
     };
-    Some(BodySource::new(body, limits, clock, headers::filter_trailers))
+    Some(BodySource::new(body, limits, (worker.clock(), worker.replay()), headers::filter_trailers))
 }
 
 /// RFC 9112, section 3.2.1: to an origin goes the path and the query, as they came.
@@ -248,6 +250,20 @@ fn origin_form(uri: http::Uri) -> Result<http::Uri, ProxyError> {
     let mut parts = http::uri::Parts::default();
     parts.path_and_query = uri.into_parts().path_and_query;
     http::Uri::from_parts(parts).map_err(|_impossible| ProxyError::Internal)
+}
+
+/// Drives the request to its answer, unless a forced drain ends it before that.
+async fn unless_cut(
+    wire: &WireState,
+    mut handling: Pin<&mut impl Future<Output = Result<Served, ProxyError>>>,
+) -> Result<Served, ProxyError> {
+    std::future::poll_fn(|context| {
+        if wire.is_cut() {
+            return Poll::Ready(Err(ProxyError::DrainOver));
+        }
+        handling.as_mut().poll(context)
+    })
+    .await
 }
 
 /// Turns a panic of the future into an error: one request suffers, not the process.

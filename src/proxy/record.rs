@@ -7,13 +7,14 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Uri};
 use stamp_core::id::{StampIndex, TenantIndex};
 use stamp_core::resolve::Target;
+use stamp_core::standing::Serving;
 use stamp_core::time::Moment;
 
 use super::worker::{Worker, WorkerView, Worth};
 use crate::outbound::pool::Pool;
 use crate::state::StampCell;
 use crate::telemetry::access_log::Entry;
-use crate::telemetry::worker::{RequestLabels, method_label};
+use crate::telemetry::worker::{RequestLabels, WorkerCounts, method_label};
 
 /// Everything that is known of one request.
 #[derive(Debug)]
@@ -110,6 +111,7 @@ impl Record {
     fn count(&self, took: Duration) {
         let mut counts = self.worker.counts();
         counts.overhead.observe(took.saturating_sub(self.upstream));
+        self.count_share(took, &mut counts);
         let counts = counts.stamp(self.cell(self.stamp.or(self.home)).map(|cell| cell.number));
         let method = method_label(&self.method);
         counts.answered(RequestLabels { listener: self.listener, method, code: self.status });
@@ -117,6 +119,19 @@ impl Record {
         if let Some(code) = self.code {
             *counts.errors.entry(code).or_default() += 1;
         }
+    }
+
+    /// Counts for a drill, or while requests come home, how those fare that go over the edge.
+    fn count_share(&self, took: Duration, counts: &mut WorkerCounts) {
+        let (Some(view), Some(home)) = (&self.view, self.home) else { return };
+        let standing = view.standings.stamps.get(home.at());
+        if !standing.is_some_and(|it| matches!(it.serving, Serving::Split { .. })) {
+            return;
+        }
+        let counts = counts.stamp(Some(view.stamp(home).number));
+        let is_moved = self.stamp.is_some_and(|stamp| stamp != home);
+        let share = if is_moved { &mut counts.moved } else { &mut counts.rest };
+        *share = share.with(self.status, took);
     }
 
     fn cell(&self, stamp: Option<StampIndex>) -> Option<&Arc<StampCell>> {

@@ -106,6 +106,12 @@ pub(crate) fn told_of(error: &ProxyError) -> Told {
             "The stamp did not answer in time.",
             "http_response_timeout",
         ),
+        ProxyError::DrainOver => upstream(
+            StatusCode::GATEWAY_TIMEOUT,
+            "upstream_timeout",
+            "The stamp was taken out of service before it answered.",
+            "http_response_timeout",
+        ),
         ProxyError::RequestTimeout => told(
             StatusCode::REQUEST_TIMEOUT,
             "request_timeout",

@@ -6,8 +6,8 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
 use stamp_core::framing::{self, BodyFraming, Chunks, FramingError, HeadLimits};
@@ -46,6 +46,10 @@ pub(crate) struct WireState {
     /// The reading side must look again.
     news: AtomicBool,
     write_blocked: AtomicBool,
+    /// The request under way must end, whatever it waits for.
+    cut: AtomicBool,
+    /// The task of the connection, which drives its requests.
+    task: OnceLock<Waker>,
     refused: Mutex<Option<FramingError>>,
 }
 
@@ -109,11 +113,40 @@ impl WireState {
         }
     }
 
+    /// This task drives the connection.
+    pub(crate) fn driven_by(&self, waker: &Waker) {
+        self.task.get_or_init(|| waker.clone());
+    }
+
+    /// The request under way must end now: a drain demands it.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Relaxed);
+        if let Some(task) = self.task.get() {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Must the request under way end now?
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Relaxed)
+    }
+
+    /// Must it end although the client takes nothing, so that hyper asks for no more of it?
+    pub(crate) fn is_cut_while_blocked(&self) -> bool {
+        self.is_cut() && self.is_write_blocked()
+    }
+
+    /// What was to end has ended.
+    pub(super) fn forgive(&self) {
+        self.cut.store(false, Relaxed);
+    }
+
     /// The answer to the request under way is written or given up: the next head may pass.
     pub(crate) fn answer_ended(&self) {
         if self.phase() == Phase::Tunnel {
             return;
         }
+        self.forgive();
         self.answered.store(true, Relaxed);
         if self.parked.load(Relaxed) {
             self.set_phase(Phase::Idle);

@@ -12,8 +12,10 @@ use http::HeaderValue;
 use stamp_core::time::Moment;
 use tokio::time::Sleep;
 
+use super::flights::Flights;
 use crate::auth::TokenCache;
 use crate::clock::Clock;
+use crate::outbound::body::ReplayBudget;
 use crate::outbound::pool::Pool;
 use crate::state::{AttemptReport, EndpointCell, Mail, StampCell, State, View};
 use crate::telemetry::access_log::AccessLog;
@@ -37,6 +39,8 @@ pub struct Worker {
     in_flight: Cell<u32>,
     connections: Cell<u32>,
     timers: RefCell<Vec<Pin<Box<Sleep>>>>,
+    replay: Rc<ReplayBudget>,
+    flights: Rc<Flights>,
     access_log: AccessLog,
     listeners: Vec<Box<str>>,
     via: [HeaderValue; 2],
@@ -109,11 +113,18 @@ impl Worker {
             in_flight: Cell::new(0),
             connections: Cell::new(0),
             timers: RefCell::default(),
+            replay: Rc::default(),
+            flights: Flights::new(state.clock()),
             access_log,
             listeners,
             via,
             state,
         })
+    }
+
+    /// What all requests of this worker may keep for repeats.
+    pub fn replay(&self) -> Rc<ReplayBudget> {
+        Rc::clone(&self.replay)
     }
 
     /// The process's clock.
@@ -260,6 +271,11 @@ impl Worker {
         self.in_flight.get()
     }
 
+    /// What this worker has in flight at stamps.
+    pub(super) fn flights(&self) -> &Rc<Flights> {
+        &self.flights
+    }
+
     /// Counts a client connection until the guard is dropped.
     pub fn connected(self: &Rc<Self>) -> Connected {
         self.connections.set(self.connections.get() + 1);
@@ -281,6 +297,8 @@ impl Worker {
                 done.send(()).ok();
             }
             Mail::Counts(reply) => drop(reply.send(self.counts_now())),
+            Mail::Flights(reply) => drop(reply.send(self.flights.told())),
+            Mail::Close(stamp, closing) => self.flights.close(stamp, closing),
             Mail::Shed(endpoint) => {
                 if let Some(pool) = self.pools.borrow().get(&endpoint) {
                     pool.shed();

@@ -9,16 +9,7 @@ use arc_swap::ArcSwap;
 use stamp_core::id::StampId;
 use stamp_core::retry::RetryBudget;
 use stamp_core::time::Moment;
-use tokio::sync::{Semaphore, watch};
-
-/// What is in flight at a stamp, by what it means for a drain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FlightKind {
-    /// A request and its answer.
-    Request,
-    /// A connection that switched protocols.
-    Tunnel,
-}
+use tokio::sync::Semaphore;
 
 /// One stamp's counters.
 #[derive(Debug)]
@@ -30,7 +21,6 @@ pub struct StampCell {
     requests: AtomicU32,
     tunnels: AtomicU32,
     retry_budget: AtomicU64,
-    closing: watch::Sender<bool>,
 }
 
 impl StampCell {
@@ -41,11 +31,10 @@ impl StampCell {
             requests: AtomicU32::new(0),
             tunnels: AtomicU32::new(0),
             retry_budget: AtomicU64::new(RetryBudget::new(now).to_bits()),
-            closing: watch::Sender::new(false),
         })
     }
 
-    /// Requests in flight.
+    /// Requests in flight, streams among them.
     #[must_use]
     pub fn requests(&self) -> u32 {
         self.requests.load(Ordering::SeqCst)
@@ -70,23 +59,7 @@ impl StampCell {
             self.requests.fetch_sub(1, Ordering::SeqCst);
             return None;
         }
-        Some(InFlight { cell: Arc::clone(self), kind: FlightKind::Request })
-    }
-
-    /// Becomes true when what is long-lived at this stamp must end (a drain's deadline).
-    #[must_use]
-    pub fn closing(&self) -> watch::Receiver<bool> {
-        self.closing.subscribe()
-    }
-
-    /// Tells what is long-lived at this stamp to end.
-    pub fn close(&self) {
-        self.closing.send_if_modified(|closing| !std::mem::replace(closing, true));
-    }
-
-    /// What is long-lived at this stamp may stay again.
-    pub fn keep_open(&self) {
-        self.closing.send_if_modified(|closing| std::mem::replace(closing, false));
+        Some(InFlight { cell: Arc::clone(self), counted: Counted::Request })
     }
 
     /// Pays for one repeat, if the budget has it.
@@ -107,14 +80,21 @@ impl StampCell {
 #[derive(Debug)]
 pub struct InFlight {
     cell: Arc<StampCell>,
-    kind: FlightKind,
+    counted: Counted,
+}
+
+/// As what it is counted by the cell, which all workers share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counted {
+    Request,
+    Tunnel,
 }
 
 impl InFlight {
     /// The connection switched protocols: it counts as a tunnel from now on.
     pub fn become_tunnel(&mut self) {
-        if self.kind == FlightKind::Request {
-            self.kind = FlightKind::Tunnel;
+        if self.counted == Counted::Request {
+            self.counted = Counted::Tunnel;
             self.cell.tunnels.fetch_add(1, Ordering::SeqCst);
             self.cell.requests.fetch_sub(1, Ordering::SeqCst);
         }
@@ -129,9 +109,9 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let counter = match self.kind {
-            FlightKind::Request => &self.cell.requests,
-            FlightKind::Tunnel => &self.cell.tunnels,
+        let counter = match self.counted {
+            Counted::Request => &self.cell.requests,
+            Counted::Tunnel => &self.cell.tunnels,
         };
         counter.fetch_sub(1, Ordering::SeqCst);
     }

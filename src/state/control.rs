@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use stamp_core::breaker::{Event as BreakerEvent, Failure, Report};
-use stamp_core::fleet::{Change, Fleet};
+use stamp_core::fleet::{Change, Drill, Fleet};
 use stamp_core::health::{Health, ProbeResult};
 use stamp_core::id::{EndpointIndex, StampId, StampIndex};
 use stamp_core::operator::journal::JournalEntry;
@@ -20,6 +20,8 @@ use stamp_core::table::RoutingTable;
 use stamp_core::time::Occasion;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::closing::Closings;
+use super::happened::Events;
 use super::journal::{Journal, OpenError};
 use super::mail::Mailboxes;
 use super::registry::{Names, Registry};
@@ -63,10 +65,12 @@ type OrderReply = oneshot::Sender<Result<Ordered, OrderError>>;
 pub enum Command {
     /// Put a new table (and keys and settings) in force.
     Install(Box<Installation>, oneshot::Sender<u64>),
-    /// Drain a stamp.
-    Drain(StampId<'static>, Order, OrderReply),
-    /// End a drain.
-    Undrain(StampId<'static>, Order, OrderReply),
+    /// Do what an operator wishes of a stamp.
+    Order(Wish, StampId<'static>, Order, OrderReply),
+    /// Begin to treat a stamp as down for a share of its tenants.
+    BeginDrill(StampId<'static>, Drill, oneshot::Sender<Result<(), OrderError>>),
+    /// End the drill of a stamp: was there one?
+    EndDrill(StampId<'static>, oneshot::Sender<bool>),
     /// Tell everything about the stamps.
     Stamps(oneshot::Sender<Vec<StampInfo>>),
     /// Is the endpoint changing, as its probes see it? For the prober's pace.
@@ -145,6 +149,7 @@ pub struct Control {
     /// Endpoint numbers of the table in force, and the successes already told to the fleet.
     endpoints: HashMap<u32, Told>,
     journal: Option<Journal>,
+    closings: Closings,
     orders: VecDeque<(Wish, StampId<'static>, Order, OrderReply)>,
     published_revision: u64,
     unacknowledged: u32,
@@ -158,10 +163,17 @@ struct Told {
     successes: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Wish {
+/// What an operator wishes of a stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Drain it.
     Drain,
+    /// End its drain.
     Undrain,
+    /// Put it into this state.
+    State(OperatorState),
+    /// Let its requests come home now.
+    FailBack,
 }
 
 impl State {
@@ -191,6 +203,8 @@ impl State {
             stopping: AtomicBool::new(false),
             reload: Mutex::new(status),
             names,
+            drills: Mutex::default(),
+            happened: Events::new(),
         });
         let (probe_now, asked) = mpsc::unbounded_channel();
         let mut control = Control {
@@ -202,6 +216,7 @@ impl State {
             registry,
             endpoints: HashMap::new(),
             journal: Some(journal),
+            closings: Closings::default(),
             orders: VecDeque::new(),
             probe_now,
             dice: fastrand::Rng::new(),
@@ -308,13 +323,19 @@ impl Control {
             Command::Install(installation, done) => {
                 done.send(self.install(*installation)).ok();
             }
-            Command::Drain(stamp, order, done) => {
-                self.orders.push_back((Wish::Drain, stamp, order, done));
+            Command::Order(wish, stamp, order, done) => {
+                self.orders.push_back((wish, stamp, order, done));
                 self.next_order();
             }
-            Command::Undrain(stamp, order, done) => {
-                self.orders.push_back((Wish::Undrain, stamp, order, done));
-                self.next_order();
+            Command::BeginDrill(stamp, drill, reply) => {
+                let table = Arc::clone(&self.state.view().table);
+                let begun = self.fleet.begin_drill(&table, &stamp, drill);
+                drop(reply.send(begun.map_err(OrderError::from)));
+            }
+            Command::EndDrill(stamp, reply) => {
+                let table = Arc::clone(&self.state.view().table);
+                let now = self.state.clock.now();
+                reply.send(self.fleet.end_drill(&table, &stamp, now)).ok();
             }
             Command::Stamps(reply) => {
                 let view = self.state.view();
@@ -371,6 +392,15 @@ impl Control {
             let decision = match wish {
                 Wish::Drain => self.fleet.drain(&table, &stamp, order),
                 Wish::Undrain => self.fleet.undrain(&table, &stamp, order),
+                Wish::State(wanted) => self.fleet.set_state(&table, &stamp, (wanted, order)),
+                Wish::FailBack => {
+                    // A word for this moment: there is nothing to remember of it.
+                    let now = self.state.clock.now();
+                    let came = self.fleet.fail_back(&table, &stamp, now);
+                    let outcome = |came| if came { Ordered::Done } else { Ordered::AlreadySo };
+                    drop(done.send(came.map(outcome).map_err(OrderError::from)));
+                    continue;
+                }
             };
             match decision {
                 Err(refusal) => drop(done.send(Err(refusal.into()))),
@@ -431,10 +461,10 @@ impl Control {
     }
 
     /// What is long-lived at this stamp may stay again.
-    fn keep_open(&self, stamp: &StampId<'_>) {
+    fn keep_open(&mut self, stamp: &StampId<'_>) {
         let view = self.state.view();
         if let Some(index) = view.table.find_stamp(stamp) {
-            view.stamp(index).keep_open();
+            self.closings.end(view.stamp(index), &self.state.mailboxes());
         }
     }
 
@@ -463,20 +493,18 @@ impl Control {
             return;
         }
         let view = self.state.view();
-        let (now, wall) = (self.state.clock.now(), self.state.clock.unix());
+        let (clock, mailboxes) = (self.state.clock, self.state.mailboxes());
         for (standing, at) in view.standings.stamps.iter().zip(0..) {
-            if standing.operator != OperatorState::Draining {
-                continue;
-            }
             let index = StampIndex(at);
             let cell = view.stamp(index);
-            self.fleet.in_flight(index, u64::from(cell.in_flight()), now);
-            let record = self.fleet.records().get(&cell.id);
-            let over = record.and_then(|record| record.deadline).is_some_and(|at| at <= wall);
-            if over {
-                // What is long-lived ends now; requests have their own time limits.
-                cell.close();
+            if standing.operator != OperatorState::Draining {
+                self.closings.end(cell, &mailboxes);
+                continue;
             }
+            if let Some(record) = self.fleet.records().get(&cell.id) {
+                self.closings.begin(cell, record, clock, &mailboxes);
+            }
+            self.fleet.in_flight(index, u64::from(cell.in_flight()), clock.now());
         }
     }
 
@@ -506,6 +534,8 @@ impl Control {
                 self.probe_now.send(number).ok();
             }
             log(&change);
+            let (at, generation) = (self.state.clock.wall(), self.state.view().generation);
+            self.state.happened.changed(change, at, generation);
         }
     }
 }
@@ -527,6 +557,19 @@ fn log(change: &Change) {
         Change::Operator { stamp, was, is } => {
             tracing::info!(%stamp, from = was.as_str(), to = is.as_str(), "stamp state changed");
         }
+        Change::Suspicion { suspect: true, failing, of } => tracing::error!(
+            failing,
+            of,
+            "most stamps fail at once: the gateway suspects itself and keeps the last standing"
+        ),
+        Change::Suspicion { suspect: false, failing, of } => {
+            tracing::warn!(failing, of, "the gateway trusts itself again");
+        }
+        Change::Barred { home, losses } => tracing::warn!(
+            %home,
+            losses,
+            "a home was lost too often within the hour: it comes back when an operator says so"
+        ),
         Change::Flip { home, from, to, reason, .. } => tracing::warn!(
             %home,
             from = from.as_ref().map_or("nobody", StampId::as_str),

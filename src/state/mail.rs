@@ -1,8 +1,10 @@
 //! What other threads ask of workers. A worker answers between two polls of its requests: what it
 //! answers is true of all of them.
 
+use stamp_core::closing::Closing;
 use tokio::sync::{mpsc, oneshot};
 
+use super::flights::{self, FlightsByStamp};
 use crate::telemetry::worker::WorkerCounts;
 
 /// One question to one worker.
@@ -12,6 +14,11 @@ pub enum Mail {
     Acknowledge(oneshot::Sender<()>),
     /// What did you count?
     Counts(oneshot::Sender<WorkerCounts>),
+    /// What have you in flight?
+    Flights(oneshot::Sender<FlightsByStamp>),
+    /// The drain of the stamp of this number ends so: close what is long-lived there in time.
+    /// `None` = there is no drain (any more).
+    Close(u32, Option<Closing>),
     /// Another worker waits for a connection to this endpoint: close those that rest.
     Shed(u32),
 }
@@ -46,10 +53,24 @@ impl Mailboxes {
         self.ask(Mail::Counts).await
     }
 
+    /// What all workers together have in flight.
+    pub async fn flights(&self) -> FlightsByStamp {
+        flights::merged(self.ask(Mail::Flights).await)
+    }
+
     /// Asks all workers to close what rests at an endpoint.
     pub fn shed(&self, endpoint: u32) {
+        self.tell(|| Mail::Shed(endpoint));
+    }
+
+    /// Tells all workers how the drain of a stamp ends.
+    pub(super) fn close(&self, stamp: u32, closing: Option<Closing>) {
+        self.tell(|| Mail::Close(stamp, closing));
+    }
+
+    fn tell(&self, news: impl Fn() -> Mail) {
         for mailbox in &self.boxes {
-            drop(mailbox.send(Mail::Shed(endpoint)));
+            drop(mailbox.send(news()));
         }
     }
 

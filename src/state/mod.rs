@@ -2,7 +2,11 @@
 //! (`control`) owns the fleet and publishes the next one; workers answer mail.
 
 mod cells;
+mod closing;
 mod control;
+pub mod drill;
+mod flights;
+mod happened;
 mod journal;
 mod mail;
 mod registry;
@@ -17,8 +21,10 @@ use arc_swap::ArcSwap;
 use stamp_core::breaker::FailureKind;
 use tokio::sync::{mpsc, watch};
 
-pub use cells::{EndpointCell, FlightKind, InFlight, StampCell, Trial};
-pub use control::{Command, Control, Installation, OrderError, Ordered, Start, Started};
+pub use cells::{EndpointCell, InFlight, StampCell, Trial};
+pub use control::{Command, Control, Installation, OrderError, Ordered, Start, Started, Wish};
+pub use flights::{FlightKind, FlightsByStamp, InFlightOf, StampFlights};
+pub use happened::{Events, Happened, News, What};
 pub use journal::OpenError;
 pub use mail::{Mail, Mailboxes};
 pub use status::{ReloadResult, ReloadStatus};
@@ -56,6 +62,8 @@ pub struct State {
     stopping: AtomicBool,
     reload: Mutex<ReloadStatus>,
     names: Arc<Names>,
+    drills: Mutex<drill::Drills>,
+    happened: Events,
 }
 
 impl State {
@@ -151,8 +159,16 @@ impl State {
         self.reload.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What happened lately.
+    #[must_use]
+    pub fn happened(&self) -> &Events {
+        &self.happened
+    }
+
     /// Notes how a reload went.
     pub fn note_reload(&self, result: ReloadResult) {
+        let (what, generation) = (What::of_reload(&result), self.view.load().generation);
+        self.happened.add(what, self.clock.wall(), generation);
         self.reload.lock().unwrap_or_else(PoisonError::into_inner).note(result);
     }
 

@@ -7,11 +7,12 @@ use stamp_core::id::StampIndex;
 use stamp_core::operator::OperatorRecord;
 use stamp_core::standing::{EndpointStanding, OperatorState, Serving, StampHealth};
 
-use super::View;
+use super::{InFlightOf, StampFlights, View};
 use crate::clock::Clock;
 
 /// One stamp.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct StampInfo {
     /// Its name.
     pub id: Box<str>,
@@ -37,12 +38,16 @@ pub struct StampInfo {
     pub serving_reason: Option<&'static str>,
     /// When it answers for itself again, if nothing happens until then.
     pub return_in: Option<Duration>,
+    /// It comes back only when an operator says so.
+    pub waits_for_operator: bool,
     /// Tenants that live on it.
     pub tenants: u32,
-    /// Requests in flight.
-    pub requests: u32,
-    /// Tunnels in flight.
-    pub tunnels: u32,
+    /// The number of its cell.
+    pub number: u32,
+    /// What is in flight there: as its cell counts it, without ages.
+    pub in_flight: StampFlights,
+    /// It is draining, and its deadline is over.
+    pub overdue: bool,
     /// Where its failover edges lead, and whether only reading goes there.
     pub edges: Vec<(Box<str>, bool)>,
     /// Its endpoints.
@@ -90,14 +95,26 @@ fn of_stamp(index: StampIndex, report: &StampReport<'_>, view: &View, clock: Clo
         answers: (answers, now.since(report.serving_since)),
         serving_reason: report.serving_reason.map(stamp_core::fleet::FlipReason::as_str),
         return_in: report.return_due.map(|due| due.since(now)),
+        waits_for_operator: report.waits_for_operator,
         tenants: view.table.tenants_on(index),
-        requests: cell.requests(),
-        tunnels: cell.tunnels(),
+        number: cell.number,
+        in_flight: StampFlights {
+            requests: InFlightOf::counted(cell.requests()),
+            streams: InFlightOf::default(),
+            tunnels: InFlightOf::counted(cell.tunnels()),
+        },
+        overdue: is_overdue(report, clock),
         edges: edges
             .map(|edge| (view.table.stamp(edge.to).id.as_str().into(), read_only(edge.mode)))
             .collect(),
         endpoints: report.endpoints.iter().map(|it| of_endpoint(it, clock)).collect(),
     }
+}
+
+fn is_overdue(report: &StampReport<'_>, clock: Clock) -> bool {
+    let deadline = report.record.and_then(|record| record.deadline);
+    let is_draining = report.standing.operator == OperatorState::Draining;
+    is_draining && deadline.is_some_and(|at| at <= clock.unix())
 }
 
 fn of_endpoint(report: &EndpointReport<'_>, clock: Clock) -> EndpointInfo {

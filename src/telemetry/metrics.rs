@@ -25,6 +25,8 @@ pub struct Scrape {
     pub edges: Vec<(Box<str>, Box<str>, bool)>,
     /// The table in force.
     pub config: ConfigGauges,
+    /// Most stamps failed at once, so the fault may be the gateway's.
+    pub is_suspect: bool,
     /// Access log lines that found the queue full.
     pub access_log_dropped: u64,
     /// The process; `None` where it cannot be told.
@@ -99,7 +101,7 @@ pub struct ProcessGauges {
 }
 
 /// The states of a stamp: one series each, of which one is 1.
-const STATES: [&str; 4] = ["active", "draining", "drained", "maintenance"];
+const STATES: [&str; 5] = ["active", "draining", "drained", "maintenance", "warming"];
 
 struct Family {
     name: &'static str,
@@ -203,6 +205,11 @@ const DRAIN_IN_FLIGHT: Family = gauge(
     &["stamp"],
     "Requests and tunnels in flight at a stamp that is draining.",
 );
+const SELF_SUSPECT: Family = gauge(
+    "stampgate_self_suspect",
+    &[],
+    "1 while more than half of all stamps fail at once: the last standing is kept.",
+);
 const GENERATION: Family =
     gauge("stampgate_config_generation", &[], "Number of the table in force.");
 const LAST_RELOAD: Family = gauge(
@@ -249,6 +256,7 @@ pub fn render(scrape: &Scrape) -> String {
         &TOKENS,
         tokens.map(|((issuer, result), count)| (vec![&**issuer, *result], *count)),
     );
+    text.one(&SELF_SUSPECT, f64::from(u8::from(scrape.is_suspect)));
     text.one(&LOG_DROPPED, scrape.access_log_dropped as f64);
     text.one(&PANICS, counts.panics as f64);
     text.values(&BUILD, [(vec![env!("CARGO_PKG_VERSION")], 1.0)]);

@@ -2,6 +2,7 @@
 //! a copy, so that no request ever pays for sharing.
 
 use hashbrown::HashMap;
+use stamp_core::drill::Sample;
 
 use super::histogram::Histogram;
 
@@ -43,6 +44,10 @@ pub struct StampCounts {
     pub retries: HashMap<&'static str, u64>,
     /// `attempts_total`, by endpoint number and outcome.
     pub attempts: Vec<((u32, &'static str), u64)>,
+    /// While its tenants are split between it and an edge: those that moved, and the rest.
+    pub moved: Sample,
+    /// See `moved`.
+    pub rest: Sample,
     /// `failovers_total`, by the number of the stamp that served instead, and reason.
     pub failovers: HashMap<(u32, &'static str), u64>,
 }
@@ -65,6 +70,8 @@ impl StampCounts {
         for &(labels, count) in &other.attempts {
             add(&mut self.attempts, labels, count);
         }
+        self.moved = self.moved.and(other.moved);
+        self.rest = self.rest.and(other.rest);
         self.duration.merge(&other.duration);
         self.pool_wait.merge(&other.pool_wait);
         add_all(&mut self.errors, &other.errors);

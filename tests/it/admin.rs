@@ -11,7 +11,7 @@ use crate::harness::scene::{ACME, PAIR, Pair};
 use crate::harness::stamp::Stamp;
 
 const OPERATOR: &str = "operator-token-of-the-test";
-const VIEWER: &str = "viewer-token-of-the-test";
+pub const VIEWER: &str = "viewer-token-of-the-test";
 
 /// What a token file holds: the SHA-256 of the token, in hex.
 fn hashed(token: &str) -> String {
@@ -27,7 +27,7 @@ fn with_tokens(plan: Plan) -> Plan {
         .file("tokens/viewer", &hashed(VIEWER))
 }
 
-async fn guarded() -> Pair {
+pub async fn guarded() -> Pair {
     Pair::planned(PAIR, with_tokens).await
 }
 

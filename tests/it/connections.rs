@@ -4,7 +4,7 @@ use crate::harness::http1::{Request, get, post};
 use crate::harness::scene::{ACME, GLOBEX, Pair};
 use crate::harness::script::{Gate, Script};
 
-fn upgrade(host: &str) -> Request {
+pub fn upgrade(host: &str) -> Request {
     get(host, "/socket")
         .header("Connection", "Upgrade")
         .header("Upgrade", "websocket")

@@ -14,7 +14,7 @@ pub async fn drain(gateway: &Gateway, stamp: &str) -> Answer {
     gateway.admin("POST", &format!("/v1/stamps/{stamp}/drain"), Some(&json!({}))).await
 }
 
-async fn undrain(gateway: &Gateway, stamp: &str) -> Answer {
+pub async fn undrain(gateway: &Gateway, stamp: &str) -> Answer {
     gateway.admin("DELETE", &format!("/v1/stamps/{stamp}/drain"), None).await
 }
 
@@ -26,7 +26,7 @@ pub async fn state(gateway: &Gateway, stamp: &str) -> String {
 }
 
 /// Waits until the API shows this operator state.
-async fn becomes(gateway: &Gateway, stamp: &str, wanted: &str) {
+pub async fn becomes(gateway: &Gateway, stamp: &str, wanted: &str) {
     eventually(&format!("stamp {stamp} {wanted}"), async || {
         (state(gateway, stamp).await == wanted).then_some(())
     })

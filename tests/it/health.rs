@@ -59,7 +59,7 @@ async fn a_probe_that_hangs_is_a_failed_probe() {
 async fn without_a_path_a_connect_is_probe_enough() {
     let (mut a, b) = (Stamp::start("a").await, Stamp::start("b").await);
     let defaults = "version = 1\n[defaults.stamp.health]\ninterval = \"100ms\"\nfall = 2\nrise = 2\n\
-                    [defaults.stamp.failback]\nhold = \"300ms\"\n";
+                    [defaults.stamp.failback]\nhold = \"300ms\"\nramp = \"0s\"\n";
     let plan = Plan::new(PAIR, &[&a, &b]);
     let table = routing_without_defaults(&format!("{defaults}{PAIR}"), &[&a, &b]);
     plan.directory.write("routing.toml", &table);

@@ -1,7 +1,7 @@
 //! Section 5 of the contract, the table: when an attempt may be repeated, and when never.
 
 use crate::harness::http1::{Request, get, post};
-use crate::harness::scene::{ACME, PAIR, Pair};
+use crate::harness::scene::{ACME, PAIR, Pair, pair_without_edge};
 use crate::harness::script::{Script, block};
 use crate::harness::stamp::OnAccept;
 
@@ -149,4 +149,20 @@ async fn repeats_are_counted() {
     pair.a.plays_once(Script::ResetAfterHead);
     assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "b");
     assert!(pair.gateway.metric("stampgate_retries_total", &[]).await >= 1.0);
+}
+
+#[tokio::test]
+async fn where_there_is_no_other_endpoint_the_same_one_is_asked_again() {
+    let pair = Pair::planned(&pair_without_edge(), |plan| plan).await;
+    pair.a.plays_once(Script::ResetAfterHead);
+    assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "a");
+    assert_eq!(pair.a.count(), 2);
+}
+
+#[tokio::test]
+async fn a_post_that_reached_the_only_endpoint_is_not_sent_again() {
+    let pair = Pair::planned(&pair_without_edge(), |plan| plan).await;
+    pair.a.plays_once(Script::ResetAfterBody);
+    pair.gateway.send(&post(ACME, "/", "x")).await.assert_problem(502, "upstream_protocol_error");
+    assert_eq!(pair.a.count(), 1);
 }

@@ -20,6 +20,24 @@ pub struct Candidate {
     pub load: u32,
 }
 
+impl Candidate {
+    const fn is_up(self) -> bool {
+        matches!(self.standing, EndpointStanding::Up | EndpointStanding::Warming(_))
+    }
+
+    /// Its weight in tenths, as far as it is warm.
+    fn share(self) -> u64 {
+        let tenths = match self.standing {
+            EndpointStanding::Warming(percent) => u64::from(percent / 10).clamp(1, 10),
+            EndpointStanding::Up
+            | EndpointStanding::Unknown
+            | EndpointStanding::Trial
+            | EndpointStanding::Out(_) => 10,
+        };
+        u64::from(self.weight.get()) * tenths
+    }
+}
+
 /// What one pick leans on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draw {
@@ -72,7 +90,7 @@ where
         Balance::LeastRequest => at_weight(group.clone(), share(draw.random >> 32, total))?,
     };
     let others = group.filter(|(place, _)| *place != first.0);
-    let others_total = total - u64::from(first.1.weight.get());
+    let others_total = total - first.1.share();
     let second = at_weight(others, share(draw.random & u64::from(u32::MAX), others_total));
     Some(second.filter(|second| is_less_loaded(second.1, first.1)).unwrap_or(first).0)
 }
@@ -94,13 +112,15 @@ where
     C: Iterator<Item = Candidate> + Clone,
 {
     let untried = candidates.enumerate().filter(move |(place, _)| !tried.contains(*place));
-    let any_up = untried.clone().any(|(_, it)| matches!(it.standing, EndpointStanding::Up));
-    let wanted = if any_up { EndpointStanding::Up } else { EndpointStanding::Unknown };
-    untried.filter(move |(_, candidate)| candidate.standing == wanted)
+    let any_up = untried.clone().any(|(_, it)| it.is_up());
+    untried.filter(move |(_, candidate)| match any_up {
+        true => candidate.is_up(),
+        false => candidate.standing == EndpointStanding::Unknown,
+    })
 }
 
 fn total_weight(group: impl Iterator<Item = (usize, Candidate)>) -> u64 {
-    group.map(|(_, candidate)| u64::from(candidate.weight.get())).sum()
+    group.map(|(_, candidate)| candidate.share()).sum()
 }
 
 /// The candidate in whose stretch of the summed weights this position lies.
@@ -110,7 +130,7 @@ fn at_weight(
 ) -> Option<(usize, Candidate)> {
     let mut end = 0;
     group.find(|(_, candidate)| {
-        end += u64::from(candidate.weight.get());
+        end += candidate.share();
         position < end
     })
 }
@@ -143,8 +163,7 @@ const fn divisor(mut a: u64, mut b: u64) -> u64 {
 
 /// Compares load per weight. Equal loads leave it at the first, which chance has chosen by weight.
 fn is_less_loaded(this: Candidate, than: Candidate) -> bool {
-    u64::from(this.load) * u64::from(than.weight.get())
-        < u64::from(than.load) * u64::from(this.weight.get())
+    u64::from(this.load) * than.share() < u64::from(than.load) * this.share()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use crate::directory::FenceIndex;
 use crate::id::StampIndex;
 use crate::retry::MethodClass;
-use crate::standing::{Serving, StampHealth, StampStanding};
+use crate::standing::{Serving, Slot, StampHealth, StampStanding};
 use crate::table::{EdgeMode, RoutingTable};
 
 /// Where the data of a request may go.
@@ -25,6 +25,8 @@ pub struct Needs {
     pub fence: Fence,
     /// What its method promises.
     pub method: MethodClass,
+    /// Whether it goes over the edge while its home serves only a share.
+    pub slot: Slot,
 }
 
 /// The stamp that serves a request, and why.
@@ -64,6 +66,8 @@ pub enum Why {
     Operator,
     /// Probes or breakers did, or its time to hold is not over yet.
     Health,
+    /// It serves only a share of its tenants for now: it comes back, warms up, or is drilled.
+    Share,
 }
 
 impl Why {
@@ -73,6 +77,7 @@ impl Why {
         match self {
             Self::Operator => "operator",
             Self::Health => "health",
+            Self::Share => "share",
         }
     }
 }
@@ -113,15 +118,19 @@ pub fn choose(
     needs: Needs,
 ) -> Result<Choice, Refusal> {
     let ways = Ways { table, standings, needs };
+    let is_home_eligible = ways.is_eligible(needs.home);
     let first = match ways.home_standing().map(|standing| standing.serving) {
-        Some(Serving::Home) if ways.is_eligible(needs.home) => return Ok(ways.to_home(Route::Home)),
-        Some(Serving::Edge(place)) => place,
+        Some(Serving::Home) if is_home_eligible => return Ok(ways.to_home(Route::Home)),
+        Some(Serving::Split { away, .. }) if is_home_eligible && !needs.slot.is_away(away) => {
+            return Ok(ways.to_home(Route::Home));
+        }
+        Some(Serving::Edge(place) | Serving::Split { edge: place, .. }) => place,
         Some(Serving::Home) => 0,
         Some(Serving::Nobody) | None => return Err(ways.nobody()),
     };
     ways.over_edges(first).or_else(|refusal| {
         // Home is sound again and only waits for its time to hold: better home than nobody.
-        if ways.is_eligible(needs.home) { Ok(ways.to_home(Route::Home)) } else { Err(refusal) }
+        if is_home_eligible { Ok(ways.to_home(Route::Home)) } else { Err(refusal) }
     })
 }
 
@@ -236,6 +245,7 @@ impl Ways<'_> {
     fn why(&self) -> Why {
         match self.home_standing() {
             Some(standing) if !standing.operator.takes_requests() => Why::Operator,
+            Some(StampStanding { serving: Serving::Split { .. }, .. }) => Why::Share,
             Some(_) | None => Why::Health,
         }
     }
@@ -244,7 +254,7 @@ impl Ways<'_> {
         let home = self.needs.home;
         match self.why() {
             Why::Operator => Refusal::StampDraining { home },
-            Why::Health => Refusal::StampUnavailable { home },
+            Why::Health | Why::Share => Refusal::StampUnavailable { home },
         }
     }
 

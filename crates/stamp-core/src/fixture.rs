@@ -9,9 +9,9 @@ use crate::directory::Directory;
 use crate::id::{EndpointIndex, StampId, StampIndex};
 use crate::standing::{OperatorState, Serving, StampHealth, StampStanding};
 use crate::table::{
-    AcceptFrom, Access, Balance, ConflictRule, Edge, EdgeMode, Endpoint, FailbackPolicy,
-    HeaderRules, HealthPolicy, HostRules, Identity, PassivePolicy, PoolPolicy, ResidencyIndex,
-    RetryPolicy, RoutingTable, Stamp,
+    AcceptFrom, Access, Balance, ConflictRule, Edge, EdgeMode, Endpoint, FailbackMode,
+    FailbackPolicy, HeaderRules, HealthPolicy, HostRules, Identity, PassivePolicy, PoolPolicy,
+    ResidencyIndex, RetryPolicy, RoutingTable, Stamp,
 };
 
 /// A stamp that serves itself and is up.
@@ -111,7 +111,11 @@ fn stamp(sketch: &Sketch) -> Stamp {
             statuses: Vec::new(),
             replay_bytes: 0,
         },
-        failback: FailbackPolicy { hold: seconds(30) },
+        failback: FailbackPolicy {
+            mode: FailbackMode::Auto,
+            hold: seconds(30),
+            ramp: Duration::ZERO,
+        },
         endpoints: Vec::new(),
         failover: Vec::new(),
     }

@@ -3,20 +3,22 @@
 //! each new `revision`, logs the changes, and probes when a change asks for it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::breaker::{BreakerState, Limits, Report};
-use crate::fleet::endpoint::EndpointState;
-use crate::fleet::stamp::StampState;
+use crate::fleet::endpoint::{Belief, EndpointState, Rules};
+use crate::fleet::stamp::{Losses, StampState};
 use crate::health::ProbeResult;
 use crate::id::{EndpointIndex, StampId, StampIndex};
 use crate::operator::journal::JournalEntry;
 use crate::operator::{self, Decision, OperatorRecord, OperatorRefusal, Order, Subject};
-use crate::standing::{EndpointStanding, StampHealth, StampStanding};
+use crate::standing::{EndpointStanding, OperatorState, Serving, StampHealth, StampStanding};
 use crate::table::RoutingTable;
-use crate::time::{Moment, Occasion};
+use crate::time::{Moment, Occasion, next_step};
 
 pub use crate::fleet::change::{Change, EndpointName, FlipReason};
 pub use crate::fleet::report::{EndpointReport, StampReport};
+pub use crate::fleet::stamp::Drill;
 
 mod change;
 mod endpoint;
@@ -24,6 +26,7 @@ mod flip;
 mod reload;
 mod report;
 mod stamp;
+mod suspicion;
 
 /// What is known of all stamps and endpoints of the table adopted last. Each index that comes in
 /// must be of that table: the shell drops or translates what was reported under an earlier one.
@@ -35,6 +38,8 @@ pub struct Fleet {
     /// By name, and also of stamps that no table has now: a stamp that is taken out of the file by
     /// mistake and put back is still drained.
     records: BTreeMap<StampId<'static>, OperatorRecord>,
+    /// More than half of all stamps failed at once: evidence is not believed.
+    suspect: bool,
     revision: u64,
     changes: Vec<Change>,
 }
@@ -46,6 +51,9 @@ pub struct Standings {
     pub stamps: Vec<StampStanding>,
     /// By `EndpointIndex`.
     pub endpoints: Vec<EndpointStanding>,
+    /// More than half of all stamps failed at once, so the gateway suspects itself: this is what
+    /// held before.
+    pub is_suspect: bool,
 }
 
 impl Fleet {
@@ -60,6 +68,7 @@ impl Fleet {
             stamps: Vec::new(),
             endpoints: Vec::new(),
             records,
+            suspect: false,
             revision: 0,
             changes: Vec::new(),
         };
@@ -73,6 +82,7 @@ impl Fleet {
         Standings {
             stamps: self.stamps.iter().map(|stamp| stamp.standing).collect(),
             endpoints: self.endpoints.iter().map(|endpoint| endpoint.standing).collect(),
+            is_suspect: self.suspect,
         }
     }
 
@@ -120,13 +130,22 @@ impl Fleet {
         for index in (0..).map(EndpointIndex).take(self.endpoints.len()) {
             self.settle_endpoint(index, now);
         }
+        for index in (0..).map(StampIndex).take(self.stamps.len()) {
+            if self.stamps.get(index.at()).is_some_and(|stamp| stamp.has_warmed_up(now)) {
+                self.settle_stamp(index, now);
+            }
+        }
         self.settle_homes(now);
         let breakers = self.endpoints.iter().filter_map(|it| match it.breaker.state() {
             BreakerState::Open { until } => Some(until),
             BreakerState::Closed | BreakerState::HalfOpen => None,
         });
-        let homes = self.stamps.iter().filter_map(StampState::return_due);
-        breakers.chain(homes).filter(|due| *due > now).min()
+        let homes = self.stamps.iter().filter_map(|stamp| stamp.next_due(now));
+        let warming = self.endpoints.iter().filter_map(|endpoint| {
+            let ramp = self.stamps.get(endpoint.stamp.at())?.failback.ramp;
+            Some(next_step(endpoint.warms_since?, now, ramp))
+        });
+        breakers.chain(homes).chain(warming).filter(|due| *due > now).min()
     }
 
     /// May this stamp be drained? Changes nothing: journal the entry, then `commit` it.
@@ -152,6 +171,71 @@ impl Fleet {
         operator::undrain(self.subject(index)?, order)
     }
 
+    /// May this stamp be put into that state? Changes nothing: journal the entry, then `commit` it.
+    pub fn set_state(
+        &self,
+        table: &RoutingTable,
+        stamp: &StampId<'_>,
+        (wanted, order): (OperatorState, Order),
+    ) -> Result<Decision, OperatorRefusal> {
+        let index = table.find_stamp(stamp).ok_or(OperatorRefusal::UnknownStamp)?;
+        let stranded = operator::would_strand(table, index, &self.standings().stamps);
+        let held = self.stamps.get(index.at()).map(|stamp| stamp.standing.operator);
+        let is_empty = held == Some(OperatorState::Drained);
+        operator::set_state(self.subject(index)?, wanted, (stranded, is_empty), order)
+    }
+
+    /// The operator lets this home's requests come back now, whatever it had to hold and however
+    /// often it was lost. Says whether anything was away.
+    pub fn fail_back(
+        &mut self,
+        table: &RoutingTable,
+        stamp: &StampId<'_>,
+        now: Moment,
+    ) -> Result<bool, OperatorRefusal> {
+        let index = table.find_stamp(stamp).ok_or(OperatorRefusal::UnknownStamp)?;
+        let home = self.stamps.get_mut(index.at()).ok_or(OperatorRefusal::UnknownStamp)?;
+        let is_away = operator::fail_back(home.standing)?;
+        if is_away {
+            home.is_released = true;
+            home.losses = Losses::default();
+            self.settle_home(index, now);
+        }
+        Ok(is_away)
+    }
+
+    /// Begins to treat this stamp as down for a share of its tenants. Not journalled: a drill ends
+    /// with the process.
+    pub fn begin_drill(
+        &mut self,
+        table: &RoutingTable,
+        stamp: &StampId<'_>,
+        drill: Drill,
+    ) -> Result<(), OperatorRefusal> {
+        let index = table.find_stamp(stamp).ok_or(OperatorRefusal::UnknownStamp)?;
+        let tenants = operator::would_strand(table, index, &self.standings().stamps);
+        if tenants > 0 {
+            return Err(OperatorRefusal::WouldStrand { tenants });
+        }
+        let home = self.stamps.get_mut(index.at()).ok_or(OperatorRefusal::UnknownStamp)?;
+        let serves = home.standing.serving == Serving::Home && home.standing.is_eligible();
+        if !serves {
+            return Err(OperatorRefusal::NotEligible);
+        }
+        home.drill = Some(drill);
+        self.settle_home(index, drill.began);
+        Ok(())
+    }
+
+    /// Ends the drill of this stamp. Says whether there was one.
+    pub fn end_drill(&mut self, table: &RoutingTable, stamp: &StampId<'_>, now: Moment) -> bool {
+        let Some(index) = table.find_stamp(stamp) else { return false };
+        let Some(home) = self.stamps.get_mut(index.at()) else { return false };
+        let was = home.drill.take().is_some();
+        self.settle_home(index, now);
+        was
+    }
+
     /// Puts in force what was journalled.
     pub fn commit(&mut self, entry: JournalEntry, now: Moment) {
         let index = self.stamps.iter().position(|stamp| stamp.id == entry.stamp);
@@ -161,6 +245,7 @@ impl Fleet {
         };
         if let Some(stamp) = self.stamps.get_mut(index.at()) {
             stamp.is_empty = false;
+            stamp.is_warm = false;
         }
         self.settle_stamp(index, now);
     }
@@ -182,11 +267,22 @@ impl Fleet {
     /// Lets an endpoint's breaker wake, publishes its standing, and settles its stamp.
     fn settle_endpoint(&mut self, index: EndpointIndex, now: Moment) {
         let Some(endpoint) = self.endpoints.get_mut(index.at()) else { return };
-        let Some(stamp) = self.stamps.get(endpoint.stamp.at()) else { return };
-        let changes = endpoint.settle(&stamp.id, now);
         let stamp = endpoint.stamp;
-        if changes.iter().any(Option::is_some) {
-            self.changes.extend(changes.into_iter().flatten());
+        if endpoint.look(now) {
+            self.weigh_evidence(stamp, now);
+        }
+        let Some(endpoint) = self.endpoints.get_mut(index.at()) else { return };
+        let Some(its_stamp) = self.stamps.get(stamp.at()) else { return };
+        // An only endpoint has nobody to leave its share to.
+        let is_only = its_stamp.endpoints.len() == 1;
+        let rules = Rules {
+            stamp: &its_stamp.id,
+            belief: if self.suspect { Belief::LastStanding } else { Belief::Evidence },
+            warm_up: if is_only { Duration::ZERO } else { its_stamp.failback.ramp },
+        };
+        let settled = endpoint.settle(rules, now);
+        if settled.is_new {
+            self.changes.extend(settled.changes.into_iter().flatten());
             self.revision += 1;
             self.settle_stamp(stamp, now);
         }
@@ -205,8 +301,9 @@ impl Fleet {
 
     /// Publishes what a stamp's endpoints and its operator add up to.
     fn sum_up(&mut self, index: StampIndex, now: Moment) {
-        let health = self.health_of(index);
+        let health = self.health_of(index, |endpoint| endpoint.standing);
         let Some(stamp) = self.stamps.get_mut(index.at()) else { return };
+        stamp.is_warm |= stamp.has_warmed_up(now);
         let operator = stamp.operator_by(self.records.get(&stamp.id));
         let changes = stamp.sum_up(operator, health, now);
         if changes.iter().any(Option::is_some) {
@@ -215,11 +312,23 @@ impl Fleet {
         }
     }
 
-    fn health_of(&self, index: StampIndex) -> StampHealth {
+    /// Is anything known in this stamp's favour, believed or not?
+    fn is_sound_by_evidence(&self, index: StampIndex) -> bool {
+        let health = self.health_of(index, |endpoint| endpoint.evidence);
+        matches!(health, StampHealth::Up | StampHealth::Unknown)
+    }
+
+    fn health_of(
+        &self,
+        index: StampIndex,
+        of: impl Fn(&EndpointState) -> EndpointStanding,
+    ) -> StampHealth {
         let endpoints = self.stamps.get(index.at()).map_or(&[][..], |stamp| &stamp.endpoints);
         let standings = endpoints.iter().filter_map(|index| self.endpoints.get(index.at()));
-        standings.fold(StampHealth::Down, |best, endpoint| match (best, endpoint.standing) {
-            (StampHealth::Up, _) | (_, EndpointStanding::Up) => StampHealth::Up,
+        standings.fold(StampHealth::Down, |best, endpoint| match (best, of(endpoint)) {
+            (StampHealth::Up, _) | (_, EndpointStanding::Up | EndpointStanding::Warming(_)) => {
+                StampHealth::Up
+            }
             (StampHealth::Unknown, _) | (_, EndpointStanding::Unknown) => StampHealth::Unknown,
             (StampHealth::Trial, _) | (_, EndpointStanding::Trial) => StampHealth::Trial,
             (StampHealth::Down, EndpointStanding::Out(_)) => StampHealth::Down,

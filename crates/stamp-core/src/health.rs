@@ -32,11 +32,13 @@ pub enum Health {
         /// Bad probes since the last good one, fewer than `fall`.
         failures: u32,
     },
-    /// Known bad.
+    /// Known bad, and was up before.
     Down {
         /// Good probes since the last bad one, fewer than `rise`.
         successes: u32,
     },
+    /// Known bad, and never was anything else: a stamp that is not there yet.
+    Absent,
 }
 
 impl Default for Health {
@@ -46,12 +48,14 @@ impl Default for Health {
 }
 
 impl Health {
-    /// The health after one more probe. The first good probe of an unknown endpoint is enough:
-    /// `rise` guards against flapping, and what was never down has not flapped.
+    /// The health after one more probe. The first good probe ever is enough: `rise` guards against
+    /// flapping, and what was never up has not flapped.
     #[must_use]
     pub const fn after(self, probe: ProbeResult, fall: NonZeroU32, rise: NonZeroU32) -> Self {
         match (probe, self) {
-            (ProbeResult::Good, Self::Unknown { .. } | Self::Up { .. }) => Self::Up { failures: 0 },
+            (ProbeResult::Good, Self::Unknown { .. } | Self::Up { .. } | Self::Absent) => {
+                Self::Up { failures: 0 }
+            }
             (ProbeResult::Good, Self::Down { successes }) if successes + 1 >= rise.get() => {
                 Self::Up { failures: 0 }
             }
@@ -59,10 +63,12 @@ impl Health {
                 Self::Down { successes: successes + 1 }
             }
             (ProbeResult::Bad, Self::Down { .. }) => Self::Down { successes: 0 },
-            (ProbeResult::Bad, Self::Unknown { failures } | Self::Up { failures })
-                if failures + 1 >= fall.get() =>
-            {
+            (ProbeResult::Bad, Self::Absent) => Self::Absent,
+            (ProbeResult::Bad, Self::Up { failures }) if failures + 1 >= fall.get() => {
                 Self::Down { successes: 0 }
+            }
+            (ProbeResult::Bad, Self::Unknown { failures }) if failures + 1 >= fall.get() => {
+                Self::Absent
             }
             (ProbeResult::Bad, Self::Unknown { failures }) => {
                 Self::Unknown { failures: failures + 1 }
@@ -74,14 +80,15 @@ impl Health {
     /// Known bad?
     #[must_use]
     pub const fn is_down(self) -> bool {
-        matches!(self, Self::Down { .. })
+        matches!(self, Self::Down { .. } | Self::Absent)
     }
 
-    /// Would the next few probes change it? Then they should come soon.
+    /// Would the next few probes change it? Then they should come soon. One that is absent may
+    /// appear at any moment, and who starts a gateway and its stamps together waits for that.
     #[must_use]
     pub const fn is_changing(self) -> bool {
         match self {
-            Self::Unknown { .. } => true,
+            Self::Unknown { .. } | Self::Absent => true,
             Self::Up { failures } => failures > 0,
             Self::Down { successes } => successes > 0,
         }
@@ -93,7 +100,7 @@ impl Health {
         match self {
             Self::Unknown { .. } => "unknown",
             Self::Up { .. } => "up",
-            Self::Down { .. } => "down",
+            Self::Down { .. } | Self::Absent => "down",
         }
     }
 }
@@ -132,7 +139,7 @@ mod tests {
     #[test]
     fn fall_bad_probes_in_a_row_take_it_down() {
         assert_eq!(after("--"), Health::Unknown { failures: 2 });
-        assert_eq!(after("---"), Health::Down { successes: 0 });
+        assert_eq!(after("---"), Health::Absent);
         assert_eq!(after("+--"), Health::Up { failures: 2 });
         assert_eq!(after("+---"), Health::Down { successes: 0 });
     }
@@ -144,9 +151,14 @@ mod tests {
 
     #[test]
     fn rise_good_probes_in_a_row_bring_it_back() {
-        assert_eq!(after("---+"), Health::Down { successes: 1 });
-        assert_eq!(after("---+-+"), Health::Down { successes: 1 });
-        assert_eq!(after("---++"), Health::Up { failures: 0 });
+        assert_eq!(after("+---+"), Health::Down { successes: 1 });
+        assert_eq!(after("+---+-+"), Health::Down { successes: 1 });
+        assert_eq!(after("+---++"), Health::Up { failures: 0 });
+    }
+
+    #[test]
+    fn what_was_never_up_comes_up_with_its_first_good_probe() {
+        assert_eq!(after("-----+"), Health::Up { failures: 0 });
     }
 
     #[test]
@@ -154,7 +166,8 @@ mod tests {
         assert!(after("").is_changing());
         assert!(!after("+").is_changing());
         assert!(after("+-").is_changing());
-        assert!(!after("---").is_changing());
-        assert!(after("---+").is_changing());
+        assert!(!after("+---").is_changing());
+        assert!(after("+---+").is_changing());
+        assert!(after("---").is_changing(), "it may appear at any moment");
     }
 }

@@ -4,11 +4,13 @@
 pub mod balance;
 pub mod breaker;
 pub mod claims;
+pub mod closing;
 pub mod clue;
 pub mod diagnostic;
 pub mod diff;
 pub mod directory;
 pub mod document;
+pub mod drill;
 pub mod failover;
 #[cfg(test)]
 mod fixture;
@@ -26,3 +28,4 @@ pub mod retry;
 pub mod standing;
 pub mod table;
 pub mod time;
+pub mod websocket;

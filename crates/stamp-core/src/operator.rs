@@ -78,6 +78,18 @@ pub enum OperatorRefusal {
     /// There is no drain to end.
     #[error("the stamp is not draining")]
     NotDraining,
+    /// Something is in flight there, or it still takes requests.
+    #[error("the stamp is not drained")]
+    NotDrained,
+    /// It cannot serve, so nothing comes back to it; or it does not serve, so nothing is drilled.
+    #[error("the stamp is not up, or does not serve its own tenants")]
+    NotEligible,
+    /// No operator can decide that: it is a fact, or it is not the next state.
+    #[error("a stamp that is {from} cannot be put into that state")]
+    NoSuchStep {
+        /// What it is now.
+        from: &'static str,
+    },
 }
 
 /// What holds of a stamp: the operator's record where there is one, else what routing.toml declares.
@@ -131,7 +143,53 @@ pub fn undrain(subject: Subject<'_>, order: Order) -> Result<Decision, OperatorR
         OperatorState::Draining | OperatorState::Drained => {
             Ok(Decision::Commit(entry(subject, OperatorState::Active, order)))
         }
-        OperatorState::Active | OperatorState::Maintenance => Err(OperatorRefusal::NotDraining),
+        OperatorState::Active | OperatorState::Maintenance | OperatorState::Warming => {
+            Err(OperatorRefusal::NotDraining)
+        }
+    }
+}
+
+/// May this home's requests come back by the operator's word? Says whether any are away.
+pub fn fail_back(home: StampStanding) -> Result<bool, OperatorRefusal> {
+    match home.serving {
+        Serving::Home | Serving::Split { .. } => Ok(false),
+        Serving::Edge(_) | Serving::Nobody if !home.is_eligible() => {
+            Err(OperatorRefusal::NotEligible)
+        }
+        Serving::Edge(_) | Serving::Nobody => Ok(true),
+    }
+}
+
+/// May the stamp be put into this state? `stranded` tenants would have nowhere to go without it, and
+/// `is_empty` tells whether it is drained.
+///
+/// `draining` is a drain. `maintenance` follows `drained`, or anything when forced. `warming` and
+/// `active` put it back, the one with its tenants coming home a share at a time.
+pub fn set_state(
+    subject: Subject<'_>,
+    wanted: OperatorState,
+    (stranded, is_empty): (u32, bool),
+    order: Order,
+) -> Result<Decision, OperatorRefusal> {
+    use OperatorState::{Active, Drained, Draining, Maintenance, Warming};
+    let from = effective(subject.declared, subject.record);
+    match wanted {
+        Draining => return drain(subject, stranded, order),
+        Drained => return Err(OperatorRefusal::NoSuchStep { from: from.as_str() }),
+        Active | Warming | Maintenance => {}
+    }
+    let is_recorded = subject.record.is_some_and(|record| record.state == wanted);
+    match (from, wanted) {
+        _ if from == wanted && is_recorded => Ok(Decision::AlreadySo),
+        (Active | Warming, Active) if from == Active => Ok(Decision::AlreadySo),
+        (Active, Warming) => Err(OperatorRefusal::NoSuchStep { from: from.as_str() }),
+        (_, Maintenance) if order.force == Force::Refuse && from.takes_requests() => {
+            Err(OperatorRefusal::NotDrained)
+        }
+        (Draining, Maintenance) if order.force == Force::Refuse && !is_empty => {
+            Err(OperatorRefusal::NotDrained)
+        }
+        _ => Ok(Decision::Commit(entry(subject, wanted, order))),
     }
 }
 
@@ -154,7 +212,7 @@ pub fn would_strand(table: &RoutingTable, stamp: StampIndex, standings: &[StampS
         let (home_index, home) = home;
         let serves_it = match standing.serving {
             Serving::Home | Serving::Nobody => home_index == stamp,
-            Serving::Edge(place) => {
+            Serving::Edge(place) | Serving::Split { edge: place, .. } => {
                 home_index == stamp
                     || home.failover.get(usize::from(place)).is_some_and(|edge| edge.to == stamp)
             }

@@ -219,6 +219,23 @@ pub fn judge(failure: AttemptFailure, request: RequestFacts, means: Means) -> Ve
     }
 }
 
+/// The pause before a first repeat at the same endpoint; doubled for each after that.
+const BACK_OFF: Duration = Duration::from_millis(25);
+/// The longest pause.
+const BACK_OFF_MAX: Duration = Duration::from_millis(250);
+
+/// How long to wait before the same endpoint is asked again, after so many attempts: half of it
+/// certain, half of it by chance, so that what failed together does not return together. Another
+/// endpoint or stamp is asked at once.
+#[must_use]
+pub fn back_off(attempts: u32, chance: u64) -> Duration {
+    let doublings = attempts.saturating_sub(1).min(8);
+    let longest = (BACK_OFF * (1 << doublings)).min(BACK_OFF_MAX);
+    let nanos = u64::try_from(longest.as_nanos() / 2).unwrap_or(u64::MAX);
+    let drawn = (u128::from(nanos) * u128::from(chance)) >> u64::BITS;
+    Duration::from_nanos(nanos.saturating_add(u64::try_from(drawn).unwrap_or(u64::MAX)))
+}
+
 /// The table: which rows ask for an idempotent request.
 const fn repeatable(failure: AttemptFailure, request: RequestFacts) -> Verdict {
     let reason = match failure {
@@ -251,6 +268,14 @@ mod tests {
 
     fn repeats(failure: AttemptFailure, request: RequestFacts) -> bool {
         matches!(judge(failure, request, PLENTY), Verdict::Repeat(_))
+    }
+
+    #[test]
+    fn pauses_grow_and_are_never_quite_the_same() {
+        assert_eq!(back_off(1, 0), Duration::from_micros(12_500));
+        assert!(back_off(1, u64::MAX) <= Duration::from_millis(25));
+        assert_eq!(back_off(2, 0), Duration::from_millis(25));
+        assert_eq!(back_off(30, 0), Duration::from_millis(125));
     }
 
     #[test]

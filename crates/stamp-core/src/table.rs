@@ -202,8 +202,22 @@ pub struct RetryPolicy {
 /// How requests come home again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailbackPolicy {
+    /// Who brings them.
+    pub mode: FailbackMode,
     /// How long home must be eligible without a break.
     pub hold: Duration,
+    /// How long it takes until all are back, and until a recovered endpoint has its whole share.
+    pub ramp: Duration,
+}
+
+/// Who brings requests home.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FailbackMode {
+    /// The gateway itself, when home has held.
+    #[default]
+    Auto,
+    /// An operator.
+    Manual,
 }
 
 /// Index of a residency zone in its table.

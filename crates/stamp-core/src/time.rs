@@ -44,9 +44,40 @@ pub fn jittered(span: Duration, chance: u64) -> Duration {
     Duration::from_nanos((nanos - nanos / 10).saturating_add(spread))
 }
 
+/// The steps that a share grows by.
+const SHARE_STEPS: u8 = 10;
+
+/// The share in per cent, 10 to 90, that something has so long after it began to take over within
+/// `ramp`; `None` = all of it. Grows in ten steps, so that what follows it changes ten times and not
+/// all the time.
+#[must_use]
+pub fn share_after(passed: Duration, ramp: Duration) -> Option<u8> {
+    let step = ramp / u32::from(SHARE_STEPS);
+    let steps = (1..SHARE_STEPS).find(|steps| passed < step * u32::from(*steps))?;
+    Some(steps * (100 / SHARE_STEPS))
+}
+
+/// When the share that began at `began` takes its next step.
+#[must_use]
+pub fn next_step(began: Moment, now: Moment, ramp: Duration) -> Moment {
+    let step = ramp / u32::from(SHARE_STEPS);
+    let steps = (1..SHARE_STEPS).map(|steps| began.after(step * u32::from(steps)));
+    steps.into_iter().find(|at| *at > now).unwrap_or(now)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_grows_by_tenths_and_is_whole_at_the_last() {
+        let (ramp, began) = (Duration::from_secs(10), Moment(Duration::from_secs(5)));
+        let shares: Vec<_> = (0..11).map(|at| share_after(Duration::from_secs(at), ramp)).collect();
+        let tenths = (1..10).map(|tenth| Some(tenth * 10)).chain([None, None]);
+        assert_eq!(shares, tenths.collect::<Vec<_>>());
+        assert_eq!(share_after(Duration::ZERO, Duration::ZERO), None);
+        assert_eq!(next_step(began, began, ramp), began.after(Duration::from_secs(1)));
+    }
 
     #[test]
     fn jitter_stays_within_a_tenth_either_way() {

@@ -67,6 +67,7 @@ fall = 2
 rise = 2
 [defaults.stamp.failback]
 hold = "300ms"
+ramp = "0s"
 "#;
 
 /// routing.toml: `text` after fast defaults, with `{stamp_NAME}` replaced by that stamp's address.

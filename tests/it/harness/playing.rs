@@ -150,7 +150,7 @@ impl Connection {
             Script::Hang => self.wire.rest().await.map(|_rest| Next::Close),
             Script::Download(length) => self.download(length).await.map(|()| Next::Keep),
             Script::Stream(feed) => self.stream(feed).await.map(|()| Next::Keep),
-            Script::Upgrade => self.upgrade().await,
+            Script::Upgrade => self.upgrade(place).await,
         }
     }
 
@@ -242,7 +242,7 @@ impl Connection {
         self.write("0\r\n\r\n").await
     }
 
-    async fn upgrade(&mut self) -> Result<Next, Broken> {
+    async fn upgrade(&mut self, place: usize) -> Result<Next, Broken> {
         self.write(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
         )
@@ -252,6 +252,7 @@ impl Connection {
             if some.is_empty() {
                 return Ok(Next::Close);
             }
+            self.keep(place, &some);
             self.write(some).await?;
         }
     }

@@ -35,7 +35,7 @@ pub enum Script {
     Download(u64),
     /// Answer 200, chunked: one chunk for each text that the test sends.
     Stream(Feed),
-    /// Answer 101 and give back every byte that comes.
+    /// Answer 101, record every byte that comes as the body, and give it back.
     Upgrade,
 }
 

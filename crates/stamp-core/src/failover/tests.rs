@@ -8,7 +8,8 @@ use crate::table::ResidencyIndex;
 const A: StampIndex = StampIndex(0);
 const B: StampIndex = StampIndex(1);
 const C: StampIndex = StampIndex(2);
-const OTHER: Needs = Needs { home: A, fence: Fence::Home, method: MethodClass::Other };
+const OTHER: Needs =
+    Needs { home: A, fence: Fence::Home, method: MethodClass::Other, slot: Slot::OF_NOBODY };
 const SAFE: Needs = Needs { method: MethodClass::Safe, ..OTHER };
 
 /// Home `a` with the secondaries `b` and `c`, all up, `a` served as said.
@@ -125,4 +126,39 @@ fn an_edge_on_trial_takes_neither_fenced_data_nor_writes_that_it_does_not_serve(
     assert!(choose_trial(&table, &standings, SAFE).is_some());
     table.stamps[1].residency = Some(ResidencyIndex(1));
     assert_eq!(choose_trial(&table, &standings, SAFE), None);
+}
+
+#[test]
+fn while_home_serves_a_share_each_tenant_goes_by_its_slot() {
+    let (table, mut standings) = scene(Serving::Split { edge: 1, away: 40 });
+    standings[0].health = StampHealth::Up;
+    let mut away = 0;
+    for number in 0..1000 {
+        let slot = Slot::of(&format!("tenant-{number}"));
+        let choice = choose(&table, &standings, Needs { slot, ..OTHER }).unwrap();
+        let expected = if slot.is_away(40) {
+            edge(C, 1, Why::Share)
+        } else {
+            Choice { stamp: A, route: Route::Home }
+        };
+        assert_eq!(choice, expected);
+        away += u32::from(choice.stamp == C);
+    }
+    assert!((330..470).contains(&away), "{away} of 1000");
+}
+
+#[test]
+fn who_may_not_go_over_the_edge_stays_at_home_while_it_serves_a_share() {
+    let (mut table, mut standings) = scene(Serving::Split { edge: 0, away: 100 });
+    standings[0].health = StampHealth::Up;
+    table.stamps[0].failover[0].mode = EdgeMode::ReadOnly;
+    let home = Choice { stamp: A, route: Route::Home };
+    assert_eq!(choose(&table, &standings, OTHER), Ok(home));
+    assert_eq!(choose(&table, &standings, SAFE), Ok(edge(B, 0, Why::Share)));
+}
+
+#[test]
+fn a_tenants_slot_is_the_same_for_ever() {
+    let away = |tenant: &str| (0..=100).find(|away| Slot::of(tenant).is_away(*away));
+    assert_eq!(["acme", "globex", "hooli"].map(away), [Some(15), Some(19), Some(95)]);
 }

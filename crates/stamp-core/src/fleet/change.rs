@@ -48,13 +48,29 @@ pub enum Change {
         /// What holds now.
         is: OperatorState,
     },
+    /// The gateway began or ceased to suspect itself.
+    Suspicion {
+        /// Which.
+        suspect: bool,
+        /// So many stamps fail.
+        failing: usize,
+        /// Of so many.
+        of: usize,
+    },
+    /// A home was lost so often that only an operator brings its requests back.
+    Barred {
+        /// The home.
+        home: StampId<'static>,
+        /// Losses within the hour.
+        losses: usize,
+    },
     /// Another stamp answers for a home.
     Flip {
         /// The home.
         home: StampId<'static>,
         /// The stamp that answered before; `None` = nobody.
         from: Option<StampId<'static>>,
-        /// The stamp that answers now; `None` = nobody.
+        /// The stamp that answers now, or begins to; `None` = nobody.
         to: Option<StampId<'static>>,
         /// As published.
         serving: Serving,
@@ -73,6 +89,8 @@ impl Change {
             | Self::Endpoint { .. }
             | Self::Health { .. }
             | Self::Operator { .. }
+            | Self::Suspicion { .. }
+            | Self::Barred { .. }
             | Self::Flip { .. } => None,
         }
     }
@@ -102,6 +120,14 @@ pub enum FlipReason {
     HomeHeld,
     /// The operator put the home back, which was sound all along.
     HomeUndrained,
+    /// The operator put the home back after work on it.
+    HomeWarmed,
+    /// The operator said that requests may come home.
+    Ordered,
+    /// A drill began, or it is over.
+    Drill,
+    /// The gateway suspects itself and takes back what it concluded.
+    SelfSuspect,
     /// The home has not held yet, but nobody else is left.
     LastResort,
     /// Nobody answered, and now somebody can.
@@ -118,6 +144,10 @@ impl FlipReason {
             Self::EdgeLost => "edge_lost",
             Self::HomeHeld => "failback",
             Self::HomeUndrained => "undrained",
+            Self::HomeWarmed => "warmed",
+            Self::Ordered => "ordered",
+            Self::Drill => "drill",
+            Self::SelfSuspect => "self_suspect",
             Self::LastResort => "last_resort",
             Self::Recovered => "recovered",
         }

@@ -14,7 +14,7 @@ use crate::failover::{Fence, Needs, Route, choose, choose_trial, fall_through};
 use crate::fixture::{Sketch, drawn};
 use crate::operator::Force;
 use crate::retry::MethodClass;
-use crate::standing::{OperatorState, Serving};
+use crate::standing::{OperatorState, Serving, Slot};
 use crate::table::Balance;
 use crate::time::UnixSeconds;
 
@@ -156,7 +156,7 @@ impl World {
             for method in [MethodClass::Safe, MethodClass::Idempotent, MethodClass::Other] {
                 let fence = crate::directory::FenceIndex(stamp.residency.unwrap().0 + 1);
                 for fence in [Fence::Home, Fence::Tenant(fence)] {
-                    let needs = Needs { home, fence, method };
+                    let needs = Needs { home, fence, method, slot: Slot::OF_NOBODY };
                     let chosen = [
                         choose(&self.table, &standings, needs).ok(),
                         choose_trial(&self.table, &standings, needs),
@@ -231,7 +231,7 @@ proptest! {
                     let edge = world.table.stamp(home).failover[usize::from(place)];
                     prop_assert_eq!(edge.to, choice.stamp);
                     let (fence, method) = (Fence::Home, MethodClass::Safe);
-                    let needs = Needs { home, fence, method };
+                    let needs = Needs { home, fence, method, slot: Slot::OF_NOBODY };
                     let second = fall_through(&world.table, &standings, needs, choice.stamp);
                     prop_assert_eq!(second, None);
                 }

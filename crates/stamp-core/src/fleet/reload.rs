@@ -15,7 +15,7 @@ const NO_EDGE: u8 = u8::MAX;
 
 /// What was known before, by names that outlive a table.
 struct Former {
-    /// With the name of the stamp that answers for it.
+    /// With the name of the secondary that serves for it, if one does.
     stamps: BTreeMap<StampId<'static>, (StampState, Option<StampId<'static>>)>,
     endpoints: BTreeMap<(StampId<'static>, Box<str>), EndpointState>,
 }
@@ -50,7 +50,7 @@ impl Fleet {
         let answering: Vec<_> = (0..)
             .map(StampIndex)
             .take(self.stamps.len())
-            .map(|index| self.answering_id(index))
+            .map(|index| self.secondary_id(index))
             .collect();
         let ids: Vec<_> = self.stamps.iter().map(|stamp| stamp.id.clone()).collect();
         let endpoints = std::mem::take(&mut self.endpoints).into_iter().filter_map(|endpoint| {
@@ -78,21 +78,22 @@ fn adopted(
         .filter(|(_, edge)| edge.to != index)
         .map(|(place, edge)| (place, edge.to))
         .collect();
-    let Some((known, answers)) = known else { return StampState { tenants, ways, ..fresh } };
+    let Some((known, secondary)) = known else { return StampState { tenants, ways, ..fresh } };
     let mut state = StampState {
         declared: fresh.declared,
         health: fresh.health,
-        hold: fresh.hold,
+        failback: fresh.failback,
         endpoints: fresh.endpoints,
         tenants,
         ways,
         ..known
     };
-    if let Serving::Edge(_) = state.standing.serving {
-        // The same secondary may have another place now.
-        let same = |to: StampIndex| answers.as_ref() == Some(&table.stamp(to).id);
-        let place = state.ways.iter().find(|(_, to)| same(*to));
-        state.standing.serving = Serving::Edge(place.map_or(NO_EDGE, |(place, _)| *place));
+    // The same secondary may have another place now.
+    let same = |to: StampIndex| secondary.as_ref() == Some(&table.stamp(to).id);
+    let place = state.ways.iter().find(|(_, to)| same(*to));
+    let place = place.map_or(NO_EDGE, |(place, _)| *place);
+    if let Serving::Edge(edge) | Serving::Split { edge, .. } = &mut state.standing.serving {
+        *edge = place;
     }
     state
 }

@@ -3,10 +3,11 @@
 use crate::breaker::{BreakerState, Cause};
 use crate::fleet::Fleet;
 use crate::fleet::change::FlipReason;
+use crate::fleet::stamp::Drill;
 use crate::health::Health;
 use crate::id::{EndpointIndex, StampId, StampIndex};
 use crate::operator::OperatorRecord;
-use crate::standing::{EndpointStanding, OperatorState, StampStanding};
+use crate::standing::{EndpointStanding, OperatorState, Serving, StampStanding};
 use crate::time::Moment;
 
 /// One stamp.
@@ -32,6 +33,10 @@ pub struct StampReport<'a> {
     pub serving_reason: Option<FlipReason>,
     /// When it answers for itself again, if nothing happens until then.
     pub return_due: Option<Moment>,
+    /// It comes back only when an operator says so: it is configured so, or was lost too often.
+    pub waits_for_operator: bool,
+    /// The drill under way.
+    pub drill: Option<Drill>,
     /// Its endpoints, in the order of the table.
     pub endpoints: Vec<EndpointReport<'a>>,
 }
@@ -72,6 +77,8 @@ impl Fleet {
             serving_since: stamp.serving_since,
             serving_reason: stamp.serving_reason,
             return_due: stamp.return_due(),
+            waits_for_operator: stamp.waits_for_operator(),
+            drill: stamp.drill.filter(|_| stamp.standing.serving != Serving::Home),
             endpoints: endpoints.collect(),
         })
     }

@@ -7,16 +7,17 @@ use crate::fleet::change::{Change, FlipReason};
 use crate::id::{EndpointIndex, StampId, StampIndex};
 use crate::operator::{self, OperatorRecord};
 use crate::standing::{OperatorState, Serving, StampHealth, StampStanding};
-use crate::table::{HealthPolicy, Stamp};
-use crate::time::Moment;
+use crate::table::{FailbackMode, FailbackPolicy, HealthPolicy, Stamp};
+use crate::time::{Moment, next_step, share_after};
 
 /// What is known of one stamp.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct StampState {
     pub(super) id: StampId<'static>,
     pub(super) declared: OperatorState,
     pub(super) health: HealthPolicy,
-    pub(super) hold: Duration,
+    pub(super) failback: FailbackPolicy,
     pub(super) tenants: u32,
     pub(super) endpoints: Vec<EndpointIndex>,
     /// Place and stamp of each failover edge.
@@ -30,7 +31,66 @@ pub(super) struct StampState {
     pub(super) serving_reason: Option<FlipReason>,
     /// Nothing is in flight there, as far as was told since the operator's last word.
     pub(super) is_empty: bool,
+    /// It warmed up since the operator's last word.
+    pub(super) is_warm: bool,
     pub(super) soundness: Soundness,
+    /// Since when it takes over from the edge, while it does.
+    pub(super) returns_since: Option<Moment>,
+    pub(super) losses: Losses,
+    /// The operator said that requests may come home.
+    pub(super) is_released: bool,
+    pub(super) drill: Option<Drill>,
+    /// It was known good before.
+    pub(super) was_up: bool,
+    /// Since when all evidence is against it, after it was known good.
+    pub(super) failed_at: Option<Moment>,
+}
+
+/// A stamp treated as down for a share of its tenants, to see that they are served without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drill {
+    /// The share, in per cent of its tenants: 1 to 100.
+    pub percent: u8,
+    /// When it began.
+    pub began: Moment,
+    /// When it is over.
+    pub until: Moment,
+}
+
+/// Losses of a home that lie no further apart count together.
+const LOSSES_WITHIN: Duration = Duration::from_hours(1);
+/// So many of them, and requests come home only when an operator says so.
+const LOSSES_MAX: usize = 3;
+
+/// How often a home was lost.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Losses {
+    recent: Vec<Moment>,
+}
+
+impl Losses {
+    /// One more. Says how many there were within the hour.
+    fn add(&mut self, now: Moment) -> usize {
+        self.recent.retain(|at| now.since(*at) < LOSSES_WITHIN);
+        self.recent.push(now);
+        self.recent.len()
+    }
+
+    /// The last one was none.
+    pub(super) fn forget_last(&mut self) {
+        self.recent.pop();
+    }
+
+    /// Does it take an operator to come home?
+    pub(super) fn is_barred(&self) -> bool {
+        self.recent.len() >= LOSSES_MAX
+    }
+
+    /// How long home must hold: each loss after the first doubles it.
+    fn hold(&self, hold: Duration) -> Duration {
+        let flaps = self.recent.len().saturating_sub(1).min(LOSSES_MAX);
+        hold.saturating_mul(1 << flaps)
+    }
 }
 
 /// What a home did while another stamp answered for it.
@@ -48,7 +108,7 @@ impl StampState {
             id: stamp.id.clone(),
             declared: stamp.declared,
             health: stamp.health.clone(),
-            hold: stamp.failback.hold,
+            failback: stamp.failback.clone(),
             tenants: 0,
             endpoints: stamp.endpoints.iter().map(|endpoint| endpoint.index).collect(),
             ways: Vec::new(),
@@ -63,7 +123,14 @@ impl StampState {
             serving_since: now,
             serving_reason: None,
             is_empty: false,
+            is_warm: false,
             soundness: Soundness::AllAlong,
+            returns_since: None,
+            losses: Losses::default(),
+            is_released: false,
+            drill: None,
+            was_up: false,
+            failed_at: None,
         }
     }
 
@@ -71,10 +138,12 @@ impl StampState {
     pub(super) fn operator_by(&self, record: Option<&OperatorRecord>) -> OperatorState {
         match operator::effective(self.declared, record) {
             OperatorState::Draining if self.is_empty => OperatorState::Drained,
+            OperatorState::Warming if self.is_warm => OperatorState::Active,
             state @ (OperatorState::Active
             | OperatorState::Draining
             | OperatorState::Drained
-            | OperatorState::Maintenance) => state,
+            | OperatorState::Maintenance
+            | OperatorState::Warming) => state,
         }
     }
 
@@ -106,18 +175,65 @@ impl StampState {
         if !matches!(health, StampHealth::Up | StampHealth::Unknown) {
             self.soundness = Soundness::Lost;
         }
+        self.was_up |= health == StampHealth::Up;
         [healths, operators]
     }
 
-    /// Publishes who answers. While the home answers, nothing is held against it.
-    pub(super) fn flip(&mut self, serving: Serving, reason: FlipReason, now: Moment) {
+    /// Publishes who answers. While the home answers, nothing is held against it. Says how often
+    /// the home was lost within the hour, if that now bars its return.
+    pub(super) fn flip(
+        &mut self,
+        serving: Serving,
+        reason: FlipReason,
+        now: Moment,
+    ) -> Option<usize> {
         self.standing.serving = serving;
         self.standing.flips += 1;
         self.serving_since = now;
         self.serving_reason = Some(reason);
-        if serving == Serving::Home {
-            self.soundness = Soundness::AllAlong;
+        self.returns_since = None;
+        match serving {
+            Serving::Home => {
+                self.soundness = Soundness::AllAlong;
+                self.is_released = false;
+            }
+            Serving::Split { .. } if reason != FlipReason::Drill => self.returns_since = Some(now),
+            Serving::Split { .. } | Serving::Edge(_) | Serving::Nobody => {}
         }
+        if reason != FlipReason::HomeDown {
+            return None;
+        }
+        self.drill = None;
+        self.is_released = false;
+        let losses = self.losses.add(now);
+        self.losses.is_barred().then_some(losses)
+    }
+
+    /// The tenants that still go over the edge while this home takes over, or that a drill sends
+    /// there; 0 = none.
+    pub(super) fn away(&self, now: Moment) -> u8 {
+        if let Some(since) = self.returns_since {
+            return share_after(now.since(since), self.failback.ramp).map_or(0, |home| 100 - home);
+        }
+        self.drill.filter(|drill| drill.until > now).map_or(0, |drill| drill.percent)
+    }
+
+    /// Is it warm by now, having served as long as warming up takes?
+    pub(super) fn has_warmed_up(&self, now: Moment) -> bool {
+        self.standing.operator == OperatorState::Warming
+            && self.standing.serving == Serving::Home
+            && self.standing.is_eligible()
+            && now.since(self.operator_since) >= self.failback.ramp
+    }
+
+    /// The next moment at which something happens here without a cause from outside.
+    pub(super) fn next_due(&self, now: Moment) -> Option<Moment> {
+        let returning = self.returns_since.map(|since| next_step(since, now, self.failback.ramp));
+        let warm = (self.standing.operator == OperatorState::Warming)
+            .then(|| self.operator_since.after(self.failback.ramp));
+        let drill = self.drill.map(|drill| drill.until);
+        let due = [self.return_due(), returning, warm, drill];
+        due.into_iter().flatten().filter(|due| *due > now).min()
     }
 
     /// Why this home is not eligible.
@@ -137,17 +253,30 @@ impl StampState {
         if !self.standing.is_eligible() {
             return None;
         }
+        if self.standing.operator == OperatorState::Warming {
+            return Some(FlipReason::HomeWarmed);
+        }
         if self.soundness == Soundness::AllAlong {
             return Some(FlipReason::HomeUndrained);
+        }
+        if self.is_released {
+            return Some(FlipReason::Ordered);
         }
         self.return_due().is_some_and(|due| due <= now).then_some(FlipReason::HomeHeld)
     }
 
-    /// When this home has held long enough, if it is up and another stamp answers for it.
+    /// When this home has held long enough, if it is up, another stamp answers for it, and no
+    /// operator has to be asked.
     pub(super) fn return_due(&self) -> Option<Moment> {
         let waits = matches!(self.standing.serving, Serving::Edge(_))
             && self.standing.operator.takes_requests()
-            && self.standing.health == StampHealth::Up;
-        waits.then(|| self.health_since.after(self.hold))
+            && self.standing.health == StampHealth::Up
+            && !self.waits_for_operator();
+        waits.then(|| self.health_since.after(self.losses.hold(self.failback.hold)))
+    }
+
+    /// Do requests come home only when an operator says so?
+    pub(super) fn waits_for_operator(&self) -> bool {
+        self.failback.mode == FailbackMode::Manual || self.losses.is_barred()
     }
 }

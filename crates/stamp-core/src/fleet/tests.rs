@@ -9,6 +9,8 @@ use crate::operator::Force;
 use crate::standing::{OperatorState, OutReason, Serving};
 use crate::time::UnixSeconds;
 
+mod failback;
+
 const A: StampIndex = StampIndex(0);
 const B: StampIndex = StampIndex(1);
 /// By the fixture, endpoints have the places of their stamps unless a stamp has two.
@@ -27,8 +29,10 @@ fn three() -> Vec<Sketch> {
 }
 
 impl Scene {
+    /// Among enough others that the faults of three are no sign of the gateway's own.
     fn new() -> Self {
-        Self::of(&three())
+        let others = ["m1", "m2", "m3", "m4"].map(|id| sketch(id, &[], 0));
+        Self::of(&[three(), others.into()].concat())
     }
 
     /// With every endpoint probed good once.

@@ -145,9 +145,8 @@ fn checked(line: &[u8]) -> Option<&[u8]> {
 }
 
 fn state_of(word: &str) -> Option<OperatorState> {
-    [OperatorState::Active, OperatorState::Draining, OperatorState::Maintenance]
-        .into_iter()
-        .find(|state| state.as_str() == word)
+    // That nothing is in flight any more is a fact, not a decision.
+    OperatorState::of_word(word).filter(|state| *state != OperatorState::Drained)
 }
 
 #[cfg(test)]

@@ -21,8 +21,8 @@ pub use leaf::{
     ProbePath, ShortOrLong, StatusRange, Zone, parse_domain, parse_zone,
 };
 pub use stamp::{
-    FailbackMode, OwnId, PoolProtocol, RawEdge, RawEndpoint, RawFailback, RawHealth, RawPassive,
-    RawPool, RawRetry, RawStamp, RawStampPolicy,
+    OwnId, PoolProtocol, RawEdge, RawEndpoint, RawFailback, RawHealth, RawPassive, RawPool,
+    RawRetry, RawStamp, RawStampPolicy,
 };
 
 as_written! {

@@ -7,7 +7,7 @@ use crate::document::{
 };
 use crate::id::StampId;
 use crate::standing::OperatorState;
-use crate::table::{Access, Balance, EdgeMode};
+use crate::table::{Access, Balance, EdgeMode, FailbackMode};
 use crate::{as_written, words};
 
 as_written! {
@@ -126,10 +126,13 @@ as_written! {
 
     /// How requests come home again.
     pub struct RawFailback {
-        /// `auto`: by itself, when home was up for `hold`.
+        /// `auto`: by themselves, when home was up for `hold`; `manual`: when an operator says so.
         pub mode: FailbackMode = "auto",
-        /// How long home must be eligible without a break.
+        /// How long home must be eligible without a break; doubled by a second loss within the hour.
         pub hold: Lasting<0> = "30s",
+        /// How long it takes until all tenants are back, and until a recovered endpoint has its
+        /// whole share. 0: at once.
+        pub ramp: Lasting<0> = "30s",
     }
 }
 
@@ -140,16 +143,9 @@ pub enum PoolProtocol {
     Http1,
 }
 
-/// Who brings requests home.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailbackMode {
-    /// The gateway itself.
-    Auto,
-}
-
 words! {
     PoolProtocol { "http/1.1" => Self::Http1 }
-    FailbackMode { "auto" => Self::Auto }
+    FailbackMode { "auto" => Self::Auto, "manual" => Self::Manual }
     Access { "any" => Self::Any, "verified" => Self::Verified }
     Balance { "least_request" => Self::LeastRequest, "round_robin" => Self::RoundRobin }
     EdgeMode { "read_write" => Self::ReadWrite, "read_only" => Self::ReadOnly }

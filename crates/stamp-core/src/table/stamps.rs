@@ -92,7 +92,11 @@ impl Stamps {
             health: health(&policy.health, report),
             pool: pool(&policy.pool),
             retry: retry(&policy.retry),
-            failback: FailbackPolicy { hold: policy.failback.hold.0 },
+            failback: FailbackPolicy {
+                mode: policy.failback.mode,
+                hold: policy.failback.hold.0,
+                ramp: policy.failback.ramp.0,
+            },
             endpoints,
             failover: Vec::new(),
         });

@@ -232,10 +232,10 @@ fn the_version_is_there_and_first() {
 
 #[test]
 fn keys_of_later_versions_are_unknown() {
-    let told = mistakes(&format!("{STAMPS}tls = {{}}\nfailback = {{ ramp = \"3s\" }}\n"));
-    assert!(
-        told.contains("<ramp> unknown key `ramp`; help: the keys known here are `mode`, `hold`")
-    );
+    let told = mistakes(&format!("{STAMPS}tls = {{}}\nfailback = {{ slope = \"3s\" }}\n"));
+    assert!(told.contains(
+        "<slope> unknown key `slope`; help: the keys known here are `mode`, `hold`, `ramp`"
+    ));
     assert!(told.contains("<tls> unknown key `tls`"));
 }
 

@@ -1,0 +1,82 @@
+//! Self-suspicion: when more than half of all stamps fail within one window, the one thing that
+//! they have in common is this gateway. It keeps the last standing and says so.
+
+use std::time::Duration;
+
+use crate::fleet::Fleet;
+use crate::fleet::change::{Change, FlipReason};
+use crate::fleet::stamp::StampState;
+use crate::id::{EndpointIndex, StampIndex};
+use crate::standing::Serving;
+use crate::time::Moment;
+
+/// Fewer failures than this are no sign of anything in common, however few stamps there are.
+const FAILING_MIN: usize = 3;
+
+impl Fleet {
+    /// Does the gateway suspect itself?
+    #[must_use]
+    pub const fn is_suspect(&self) -> bool {
+        self.suspect
+    }
+
+    /// The evidence about this stamp has changed: is it still about stamps?
+    pub(super) fn weigh_evidence(&mut self, index: StampIndex, now: Moment) {
+        let is_sound = self.is_sound_by_evidence(index);
+        let Some(stamp) = self.stamps.get_mut(index.at()) else { return };
+        match (stamp.failed_at, is_sound) {
+            (Some(_), true) => stamp.failed_at = None,
+            // What never was known good has not failed.
+            (None, false) if stamp.was_up => stamp.failed_at = Some(now),
+            (None, _) | (Some(_), false) => return,
+        }
+        let window = now.0.saturating_sub(self.window());
+        let failing = self.stamps.iter().filter_map(|stamp| stamp.failed_at);
+        let failing = failing.filter(|at| self.suspect || at.0 >= window).count();
+        let of = self.stamps.len();
+        let suspect = failing >= FAILING_MIN && failing * 2 > of;
+        if suspect == self.suspect {
+            return;
+        }
+        self.suspect = suspect;
+        self.revision += 1;
+        self.changes.push(Change::Suspicion { suspect, failing, of });
+        if suspect {
+            self.restore_since(Moment(window), now);
+        } else {
+            for index in (0..).map(EndpointIndex).take(self.endpoints.len()) {
+                self.settle_endpoint(index, now);
+            }
+        }
+    }
+
+    /// Failures no further apart than this are one event: what the slowest probes need to see one.
+    fn window(&self) -> Duration {
+        let sight = |stamp: &StampState| stamp.health.interval * stamp.health.fall.get();
+        self.stamps.iter().map(sight).max().unwrap_or_default()
+    }
+
+    /// Takes back what was concluded from failures since then.
+    fn restore_since(&mut self, since: Moment, now: Moment) {
+        for index in (0..).map(EndpointIndex).take(self.endpoints.len()) {
+            if let Some(endpoint) = self.endpoints.get_mut(index.at()) {
+                endpoint.restore_since(since);
+            }
+            self.settle_endpoint(index, now);
+        }
+        for index in (0..).map(StampIndex).take(self.stamps.len()) {
+            self.sum_up(index, now);
+        }
+        for index in (0..).map(StampIndex).take(self.stamps.len()) {
+            let Some(home) = self.stamps.get_mut(index.at()) else { continue };
+            let by_failure =
+                matches!(home.serving_reason, Some(FlipReason::HomeDown | FlipReason::EdgeLost));
+            let is_away = home.standing.serving != Serving::Home;
+            if is_away && by_failure && home.serving_since >= since && home.standing.is_eligible() {
+                home.losses.forget_last();
+                self.flip(index, (Serving::Home, FlipReason::SelfSuspect), now);
+            }
+        }
+        self.settle_homes(now);
+    }
+}

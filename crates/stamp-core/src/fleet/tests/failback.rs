@@ -1,0 +1,198 @@
+//! How requests come home, and what keeps them away: ramps, flaps, suspicion, maintenance, drills.
+
+use super::*;
+
+/// Home `a` with a secondary, whose requests come home over ten seconds.
+fn with_ramp() -> Scene {
+    let mut scene = Scene::new();
+    for stamp in &mut scene.table.stamps {
+        stamp.failback.ramp = Duration::from_secs(10);
+    }
+    scene.fleet.adopt(&scene.table, scene.now);
+    scene
+}
+
+fn lose_and_regain(scene: &mut Scene) {
+    scene.bad(FIRST);
+    scene.good(FIRST);
+    assert_eq!(scene.serving(), Serving::Edge(0));
+}
+
+#[test]
+fn requests_come_home_a_share_at_a_time() {
+    let mut scene = with_ramp();
+    lose_and_regain(&mut scene);
+    scene.pass(30);
+    assert_eq!(scene.serving(), Serving::Split { edge: 0, away: 90 });
+    let next = scene.pass(4);
+    assert_eq!(scene.serving(), Serving::Split { edge: 0, away: 50 });
+    assert_eq!(next, Some(scene.now.after(Duration::from_secs(1))));
+    scene.pass(5);
+    assert_eq!(scene.serving(), Serving::Home);
+}
+
+#[test]
+fn a_home_that_is_lost_on_its_way_back_is_lost_whole() {
+    let mut scene = with_ramp();
+    lose_and_regain(&mut scene);
+    scene.pass(32);
+    scene.bad(FIRST);
+    assert_eq!(scene.serving(), Serving::Edge(0));
+    scene.good(FIRST);
+    scene.pass(59);
+    assert_eq!(scene.serving(), Serving::Edge(0), "the second loss doubled the hold");
+    scene.pass(1);
+    assert_eq!(scene.serving(), Serving::Split { edge: 0, away: 90 });
+}
+
+#[test]
+fn a_secondary_that_is_lost_while_requests_come_home_sends_all_home() {
+    let mut scene = with_ramp();
+    lose_and_regain(&mut scene);
+    scene.pass(30);
+    scene.bad(SECOND);
+    assert_eq!(scene.serving(), Serving::Home);
+}
+
+#[test]
+fn a_third_loss_bars_the_way_home_until_the_operator_says_so() {
+    let mut scene = Scene::new();
+    for hold in [30, 60] {
+        lose_and_regain(&mut scene);
+        scene.pass(hold);
+        assert_eq!(scene.serving(), Serving::Home);
+    }
+    lose_and_regain(&mut scene);
+    let barred = |change: &Change| matches!(change, Change::Barred { losses: 3, .. });
+    assert!(scene.fleet.take_changes().iter().any(barred));
+    scene.pass(3000);
+    assert_eq!(scene.serving(), Serving::Edge(0));
+    assert_eq!(scene.fleet.fail_back(&scene.table, &id("a"), scene.now), Ok(true));
+    assert_eq!(scene.last_flip(), Some(FlipReason::Ordered));
+    lose_and_regain(&mut scene);
+    scene.pass(30);
+    assert_eq!(scene.serving(), Serving::Home, "the operator's word forgave the losses");
+}
+
+#[test]
+fn losses_far_apart_do_not_add_up() {
+    let mut scene = Scene::new();
+    for _ in 0..5 {
+        lose_and_regain(&mut scene);
+        scene.pass(30);
+        assert_eq!(scene.serving(), Serving::Home);
+        scene.pass(3600);
+    }
+}
+
+#[test]
+fn a_manual_home_serves_all_the_same_when_nobody_else_is_left() {
+    let mut scene = Scene::new();
+    for stamp in &mut scene.table.stamps {
+        stamp.failback.mode = crate::table::FailbackMode::Manual;
+    }
+    scene.fleet.adopt(&scene.table, scene.now);
+    lose_and_regain(&mut scene);
+    scene.pass(9999);
+    assert_eq!(scene.serving(), Serving::Edge(0));
+    scene.bad(SECOND);
+    scene.bad(THIRD);
+    assert_eq!(scene.last_flip(), Some(FlipReason::LastResort));
+}
+
+#[test]
+fn a_recovered_endpoint_gets_its_share_by_and_by() {
+    let mut scene =
+        Scene::of(&[Sketch { endpoints: 2, ..sketch("a", &[], 5) }, sketch("b", &[], 0)]);
+    for stamp in &mut scene.table.stamps {
+        stamp.failback.ramp = Duration::from_secs(10);
+    }
+    scene.fleet.adopt(&scene.table, scene.now);
+    scene.bad(FIRST);
+    scene.good(FIRST);
+    assert_eq!(scene.endpoint(FIRST), EndpointStanding::Warming(10));
+    scene.pass(5);
+    assert_eq!(scene.endpoint(FIRST), EndpointStanding::Warming(60));
+    scene.pass(4);
+    assert_eq!(scene.endpoint(FIRST), EndpointStanding::Up);
+}
+
+#[test]
+fn most_stamps_failing_at_once_are_no_fault_of_theirs() {
+    let mut scene = Scene::of(&three());
+    scene.bad(FIRST);
+    scene.bad(SECOND);
+    assert_eq!(scene.serving(), Serving::Edge(1));
+    scene.bad(THIRD);
+    assert!(scene.fleet.is_suspect());
+    assert_eq!(scene.serving(), Serving::Home, "what was concluded is taken back");
+    assert_eq!(scene.endpoint(FIRST), EndpointStanding::Up);
+    assert_eq!(scene.endpoint(THIRD), EndpointStanding::Up);
+    scene.good(SECOND);
+    assert!(!scene.fleet.is_suspect());
+    assert_eq!(scene.endpoint(FIRST), EndpointStanding::Out(OutReason::ProbeDown));
+    assert_eq!(scene.endpoint(THIRD), EndpointStanding::Out(OutReason::ProbeDown));
+    assert_eq!(scene.serving(), Serving::Edge(0));
+}
+
+#[test]
+fn stamps_that_fail_one_after_the_other_are_believed() {
+    let mut scene = Scene::of(&three());
+    for endpoint in [FIRST, SECOND, THIRD] {
+        scene.bad(endpoint);
+        scene.pass(16);
+    }
+    assert!(!scene.fleet.is_suspect());
+    assert_eq!(scene.serving(), Serving::Nobody);
+}
+
+#[test]
+fn a_stamp_is_put_back_from_maintenance_by_warming_up() {
+    let mut scene = with_ramp();
+    let set = |scene: &mut Scene, wanted| {
+        let order = order(Force::Refuse);
+        scene.fleet.set_state(&scene.table, &id("a"), (wanted, order))
+    };
+    assert_eq!(set(&mut scene, OperatorState::Maintenance), Err(OperatorRefusal::NotDrained));
+    scene.drain("a");
+    assert_eq!(set(&mut scene, OperatorState::Maintenance), Err(OperatorRefusal::NotDrained));
+    scene.fleet.in_flight(A, 0, scene.now);
+    let decision = set(&mut scene, OperatorState::Maintenance);
+    scene.commit(decision);
+    assert_eq!(scene.serving(), Serving::Edge(0));
+    let decision = set(&mut scene, OperatorState::Warming);
+    scene.commit(decision);
+    assert_eq!(scene.serving(), Serving::Split { edge: 0, away: 90 });
+    let state = |scene: &Scene| scene.fleet.standings().stamps[A.at()].operator;
+    assert_eq!(state(&scene), OperatorState::Warming);
+    scene.pass(10);
+    scene.pass(1);
+    assert_eq!((scene.serving(), state(&scene)), (Serving::Home, OperatorState::Active));
+}
+
+#[test]
+fn a_drill_treats_home_as_down_for_a_share_until_it_is_over() {
+    let mut scene = Scene::new();
+    let until = scene.now.after(Duration::from_secs(60));
+    let drill = Drill { percent: 25, began: scene.now, until };
+    assert_eq!(scene.fleet.begin_drill(&scene.table, &id("a"), drill), Ok(()));
+    assert_eq!(scene.serving(), Serving::Split { edge: 0, away: 25 });
+    scene.pass(60);
+    assert_eq!(scene.serving(), Serving::Home);
+    assert_eq!(
+        scene.fleet.begin_drill(&scene.table, &id("b"), drill),
+        Err(OperatorRefusal::WouldStrand { tenants: 5 }),
+        "b has no way out"
+    );
+}
+
+#[test]
+fn a_drill_that_is_ended_sends_all_home() {
+    let mut scene = Scene::new();
+    let until = scene.now.after(Duration::from_secs(60));
+    let drill = Drill { percent: 25, began: scene.now, until };
+    scene.fleet.begin_drill(&scene.table, &id("a"), drill).unwrap();
+    assert!(scene.fleet.end_drill(&scene.table, &id("a"), scene.now));
+    assert_eq!(scene.serving(), Serving::Home);
+    assert!(!scene.fleet.end_drill(&scene.table, &id("a"), scene.now));
+}
