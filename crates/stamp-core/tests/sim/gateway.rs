@@ -43,6 +43,7 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub(crate) enum Inside {
     AttemptEnds(u64),
+    PauseEnds(u64),
     BodyEnds { worker: usize, endpoint: u32, stamp: u32, link: Option<Link> },
     ControlWakes,
     Tick(u64),
@@ -217,6 +218,7 @@ impl Gateway {
         }
         match inside {
             Inside::AttemptEnds(number) => self.attempt_ends(number, world),
+            Inside::PauseEnds(number) => self.pause_ends(number, world),
             Inside::BodyEnds { worker, endpoint, stamp, link } => {
                 self.leave(worker, (endpoint, stamp));
                 if let Some(link) = link {

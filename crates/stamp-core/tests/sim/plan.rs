@@ -90,6 +90,9 @@ pub(crate) struct Policy {
     pub(crate) open_for: u64,
     pub(crate) open_for_max: u64,
     pub(crate) hold: u64,
+    pub(crate) ramp: u64,
+    /// Only an operator brings requests home.
+    pub(crate) is_manual: bool,
     pub(crate) attempts: u64,
     pub(crate) budget_percent: u64,
     pub(crate) statuses: Vec<u16>,
@@ -345,7 +348,9 @@ impl Policy {
             window: dice.between(10, 60) * 100,
             open_for,
             open_for_max: open_for * dice.between(1, 6),
-            hold: dice.between(0, 40) * 100,
+            hold: dice.between(0, 20) * 100,
+            ramp: *dice.pick(&[0, 0, 500, 1000, 2000]),
+            is_manual: dice.percent(10),
             attempts: *dice.pick(&[1, 2, 2, 3, 3, 4]),
             budget_percent: *dice.pick(&[0, 10, 20, 20, 20, 100]),
             statuses: dice.pick(&[&[][..], &[], &[503], &[502, 503, 504]]).to_vec(),
@@ -428,7 +433,9 @@ impl StampPlan {
 impl Policy {
     fn write(&self, text: &mut String) {
         let Self { interval, probe_timeout, fall, rise, consecutive, requests_min, .. } = self;
-        let Self { window, open_for, open_for_max, hold, attempts, budget_percent, .. } = self;
+        let Self { window, open_for, open_for_max, hold, ramp, attempts, budget_percent, .. } =
+            self;
+        let mode = if self.is_manual { "manual" } else { "auto" };
         let statuses = &self.statuses;
         let ratio = self.ratio_percent as f64 / 100.0;
         writeln!(
@@ -439,7 +446,7 @@ impl Policy {
              min_requests = {requests_min}, window = \"{window}ms\", open_for = \"{open_for}ms\", \
              open_for_max = \"{open_for_max}ms\" }} }}\n\
              retry = {{ attempts = {attempts}, budget = \"{budget_percent}%\", \
-             statuses = {statuses:?} }}\nfailback = {{ hold = \"{hold}ms\" }}"
+             statuses = {statuses:?} }}\nfailback = {{ mode = \"{mode}\", hold = \"{hold}ms\", ramp = \"{ramp}ms\" }}"
         )
         .unwrap();
     }

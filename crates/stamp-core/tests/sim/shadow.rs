@@ -16,16 +16,31 @@ pub(crate) use orders::{Asked, Decided};
 mod course;
 mod evidence;
 mod fleet;
+mod flips;
 mod orders;
 
 /// What is published of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     Up,
+    /// Up again, with so many per cent of its share.
+    Warming(u8),
     Unknown,
     Trial,
     ProbeDown,
     BreakerOpen,
+}
+
+impl Standing {
+    /// Known good, whatever its share.
+    const fn is_up(self) -> bool {
+        matches!(self, Self::Up | Self::Warming(_))
+    }
+
+    /// May requests go there that are no trial?
+    const fn is_usable(self) -> bool {
+        matches!(self, Self::Up | Self::Warming(_) | Self::Unknown)
+    }
 }
 
 /// What is published of a stamp's operator.
@@ -35,6 +50,27 @@ pub(crate) enum Operator {
     Draining,
     Drained,
     Maintenance,
+    Warming,
+}
+
+impl Operator {
+    /// May new requests go there?
+    const fn allows(self) -> bool {
+        matches!(self, Self::Active | Self::Warming)
+    }
+}
+
+/// Who answers for a home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Serves {
+    Home,
+    Edge(StampKey),
+    /// So many of a hundred slots of tenants go over the edge.
+    Split {
+        edge: StampKey,
+        away: u8,
+    },
+    Nobody,
 }
 
 /// What is published of a stamp's endpoints together.
@@ -62,6 +98,10 @@ pub(crate) enum FlipWhy {
     EdgeLost,
     HomeHeld,
     HomeUndrained,
+    HomeWarmed,
+    Ordered,
+    Drill,
+    SelfSuspect,
     LastResort,
     Recovered,
 }
@@ -73,8 +113,13 @@ pub(crate) enum Told {
     Breaker { endpoint: EndpointKey, was: BreakerIs, is: BreakerIs, is_explained: bool },
     Health { stamp: StampKey, was: Health, is: Health },
     Operator { stamp: StampKey, was: Operator, is: Operator },
-    Flip { home: StampKey, from: Option<StampKey>, to: Option<StampKey>, why: FlipWhy },
+    Flip { home: StampKey, ends: Ends, is: Serves, why: FlipWhy },
+    Suspicion { suspects: bool },
+    Barred { home: StampKey },
 }
+
+/// Who answered before a flip and who does after it, as told.
+pub(crate) type Ends = (Option<StampKey>, Option<StampKey>);
 
 /// A stamp as published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +127,7 @@ pub(crate) struct SeenStamp {
     pub(crate) key: StampKey,
     pub(crate) operator: Operator,
     pub(crate) health: Health,
-    pub(crate) serves: Option<StampKey>,
+    pub(crate) serves: Serves,
     pub(crate) flips: u64,
 }
 
@@ -90,6 +135,7 @@ pub(crate) struct SeenStamp {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) revision: u64,
+    pub(crate) suspects: bool,
     pub(crate) stamps: Vec<SeenStamp>,
     pub(crate) endpoints: Vec<(EndpointKey, Standing)>,
 }
@@ -102,6 +148,8 @@ pub(crate) enum Step {
     Report(EndpointKey),
     Tick,
     Order,
+    /// A word of the operator's that is not journalled: a failback, a drill.
+    Word,
     Count,
     Adopt,
 }
@@ -115,17 +163,30 @@ struct EndpointModel {
     trips: u32,
     evidence: evidence::Evidence,
     turn: evidence::Turn,
+    /// What probes and breaker say.
+    evidence_says: Standing,
+    /// What is published: another only while the gateway suspects itself.
     standing: Standing,
     /// As the changes told it.
     told: Standing,
+    /// Since when it is up again after it was out.
+    warms_since: Option<Micros>,
 }
 
 /// What an endpoint's probes add up to, with those since the last of the other kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Probes {
-    Unknown { bad: u64 },
-    Up { bad: u64 },
-    Down { good: u64 },
+    Unknown {
+        bad: u64,
+    },
+    Up {
+        bad: u64,
+    },
+    Down {
+        good: u64,
+    },
+    /// Down, and never was up.
+    Absent,
 }
 
 /// What the shadow knows of a stamp.
@@ -134,7 +195,20 @@ struct StampModel {
     operator: Operator,
     health: Health,
     health_since: Micros,
-    serves: Option<StampKey>,
+    operator_since: Micros,
+    serves: Serves,
+    why: Option<FlipWhy>,
+    /// Since when it takes over from an edge.
+    returns_since: Option<Micros>,
+    /// How often it was lost.
+    losses: u32,
+    /// The operator lets it come home.
+    is_released: bool,
+    /// Percent, and until when.
+    drill: Option<(u8, Micros)>,
+    was_up: bool,
+    failed_at: Option<Micros>,
+    is_warm: bool,
     flips: u64,
     /// Its endpoints were not good all the time since it answered for itself.
     was_lost: bool,
@@ -143,10 +217,19 @@ struct StampModel {
     told_health: Health,
 }
 
+/// What operators want of a stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Active,
+    Draining,
+    Maintenance,
+    Warming,
+}
+
 /// What an operator decided last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Record {
-    drains: bool,
+    word: Word,
     over: Declared,
 }
 
@@ -178,6 +261,9 @@ pub(crate) struct Shadow {
     budgets: BTreeMap<u32, course::Bucket>,
     courses: BTreeMap<u64, course::Course>,
     trials: BTreeSet<EndpointKey>,
+    suspects: bool,
+    /// It ever did, in this life of the process.
+    has_suspected: bool,
     /// All is well and has been for long enough: from now on requests succeed.
     is_strict: bool,
     pub(crate) counts: Counts,
@@ -195,6 +281,10 @@ pub(crate) struct Counts {
     pub(crate) flips: u64,
     pub(crate) drains: u64,
     pub(crate) reloads: u64,
+    pub(crate) splits: u64,
+    pub(crate) suspicions: u64,
+    pub(crate) barred: u64,
+    pub(crate) again: u64,
     pub(crate) refusals: [u64; 4],
     pub(crate) unpaid: u64,
     pub(crate) entitled: u64,
@@ -217,6 +307,8 @@ impl Shadow {
             budgets: BTreeMap::new(),
             courses: BTreeMap::new(),
             trials: BTreeSet::new(),
+            suspects: false,
+            has_suspected: false,
             is_strict: false,
             counts: Counts::default(),
         }
@@ -238,8 +330,8 @@ impl Shadow {
     pub(crate) fn demand_success(&mut self) {
         self.is_strict = true;
         for (home, model) in self.stamps.clone() {
-            let is_home = model.serves == Some(home) || self.plan.tenants_on(home) == 0;
-            let is_out = model.operator != Operator::Active;
+            let is_home = model.serves == Serves::Home || self.plan.tenants_on(home) == 0;
+            let is_out = !model.operator.allows() || self.waits_for_operator(home);
             self.must(is_home || is_out, || {
                 format!("{} is not home yet: {model:?}", plan::name(home))
             });
@@ -264,6 +356,10 @@ impl Counts {
         self.flips += other.flips;
         self.drains += other.drains;
         self.reloads += other.reloads;
+        self.splits += other.splits;
+        self.suspicions += other.suspicions;
+        self.barred += other.barred;
+        self.again += other.again;
         self.unpaid += other.unpaid;
         self.entitled += other.entitled;
         for (sum, more) in self.refusals.iter_mut().zip(other.refusals) {
@@ -282,6 +378,10 @@ impl Counts {
             self.flips,
             self.drains,
             self.reloads,
+            self.splits,
+            self.suspicions,
+            self.barred,
+            self.again,
             self.unpaid,
             self.entitled,
         ];

@@ -24,6 +24,9 @@ pub(crate) enum Around {
     Flap(EndpointKey, Fault, u64),
     Mend(EndpointKey),
     Order,
+    Drill,
+    /// Most stamps fail at once: it must be the gateway.
+    Blackout,
     Reload,
     Restart,
     Calm,
@@ -62,6 +65,8 @@ impl Story {
             (Around::Trouble, 3 * SECOND),
             (Around::Storm, 12 * SECOND),
             (Around::Order, 6 * SECOND),
+            (Around::Drill, 20 * SECOND),
+            (Around::Blackout, 60 * SECOND),
             (Around::Reload, 6 * SECOND),
             (Around::Restart, 40 * SECOND),
         ] {
@@ -118,6 +123,8 @@ impl Story {
             Around::Trouble if !self.is_calm => self.trouble(),
             Around::Storm if !self.is_calm => self.storm(),
             Around::Order if !self.is_calm => self.order(),
+            Around::Drill if !self.is_calm => self.drill(),
+            Around::Blackout if !self.is_calm => self.blackout(),
             Around::Reload if !self.is_calm => self.reload(),
             Around::Calm => self.calm(),
             Around::Strict => {
@@ -129,6 +136,8 @@ impl Story {
             | Around::Trouble
             | Around::Storm
             | Around::Order
+            | Around::Drill
+            | Around::Blackout
             | Around::Reload
             | Around::Restart
             | Around::End => {}
@@ -229,12 +238,48 @@ impl Story {
             Asked::Undrain,
             Asked::Undrain,
             Asked::Undrain,
-            Asked::Undrain,
+            Asked::Maintenance,
+            Asked::ForcedMaintenance,
+            Asked::Warming,
+            Asked::Warming,
+            Asked::Active,
+            Asked::Active,
         ]);
         self.world.note(|| format!("an operator orders: {asked:?} {}", name(stamp)));
         self.gateway.order(stamp, asked, &mut self.world);
         let wait = self.world.dice.between(10 * MS, 4 * SECOND);
         self.after(wait, Around::Order);
+    }
+
+    /// An operator drills, ends a drill, or lets requests come home.
+    fn drill(&mut self) {
+        let plan = Rc::clone(self.gateway.plan());
+        let stamp = self.world_stamp(&plan);
+        let dice = &mut self.world.dice;
+        let percent = u8::try_from(dice.between(1, 100)).unwrap();
+        let lasts = dice.between(100 * MS, 3 * SECOND);
+        let drill = dice.percent(70).then_some((percent, lasts));
+        if dice.percent(60) {
+            self.gateway.ask_for_drill(stamp, drill, &mut self.world);
+        } else {
+            self.gateway.let_come_home(stamp, &mut self.world);
+        }
+        let wait = self.world.dice.between(200 * MS, 5 * SECOND);
+        self.after(wait, Around::Drill);
+    }
+
+    /// Nothing reaches anybody.
+    fn blackout(&mut self) {
+        let plan = Rc::clone(self.gateway.plan());
+        self.world.note(|| "a blackout".to_owned());
+        let lasts = self.world.dice.between(500 * MS, 6 * SECOND);
+        for endpoint in plan.endpoints() {
+            if self.world.dice.percent(90) {
+                let now = self.world.now;
+                self.world.machines.of(endpoint).set(Fault::BlackHole, true, now);
+                self.after(lasts, Around::Mend(endpoint));
+            }
+        }
     }
 
     fn world_stamp(&mut self, plan: &Plan) -> StampKey {
@@ -271,7 +316,7 @@ impl Story {
             let probes = (policy.interval * 11 / 10 + policy.probe_timeout) * (policy.rise + 1);
             // An open breaker, and one that opened by what was still in flight.
             let breaker = policy.open_for_max * 11 / 10 * 2 + 2000;
-            probes + breaker + policy.hold + 2000
+            probes + breaker + policy.hold * 2 + policy.ramp * 2 + 2000
         });
         // Connections that rest from before are not used for longer than five seconds.
         let wait = slowest.max().unwrap_or_default().max(6000) * MS;

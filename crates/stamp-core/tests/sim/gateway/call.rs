@@ -15,7 +15,7 @@ use stamp_core::retry::{
     self, AttemptFailure, Body as CoreBody, Funds, IdempotencyKey, Means, MethodClass,
     RequestFacts, RetryBudget, StatusRule, Verdict,
 };
-use stamp_core::standing::{EndpointStanding, StampHealth};
+use stamp_core::standing::{EndpointStanding, Serving, Slot, StampHealth};
 use stamp_core::table::Balance;
 
 use super::control::Inbox;
@@ -190,19 +190,41 @@ impl Gateway {
         if let Outcome::Answered { status, body } = outcome {
             let retry = &call.view.table.stamp(call.choice.stamp).retry;
             let failure = AttemptFailure::Status(StatusRule::Declared);
-            let goes_on = retry.statuses.contains(&status)
-                && self.goes_on((&mut call, &place), (outcome, failure), world);
-            if !goes_on {
+            let is_declared = retry.statuses.contains(&status);
+            let pause = is_declared
+                .then(|| self.goes_on((&mut call, &place), (outcome, failure), world))
+                .flatten();
+            let Some(pause) = pause else {
                 return self.answer((&call, &place), (status, body), world);
-            }
+            };
             self.leave(call.worker, (place.endpoint.number, place.stamp.number));
             drop_trial(&mut place, world);
-            return self.attempt(call, world);
+            return self.pause(call, pause, world);
         }
         self.leave(call.worker, (place.endpoint.number, place.stamp.number));
-        let goes_on = self.goes_on((&mut call, &place), (outcome, failure_of(outcome)), world);
+        let pause = self.goes_on((&mut call, &place), (outcome, failure_of(outcome)), world);
         drop_trial(&mut place, world);
-        if goes_on { self.attempt(call, world) } else { finish(number, None, world) }
+        match pause {
+            Some(pause) => self.pause(call, pause, world),
+            None => finish(number, None, world),
+        }
+    }
+
+    /// The next attempt, at once or after a pause.
+    fn pause(&mut self, call: Call, pause: Micros, world: &mut World) {
+        if pause == 0 {
+            return self.attempt(call, world);
+        }
+        let left = call.deadline.map_or(pause, |deadline| deadline.saturating_sub(world.now));
+        let number = call.request.number;
+        self.calls.insert(number, call);
+        self.later(pause.min(left), Inside::PauseEnds(number), world);
+    }
+
+    pub(super) fn pause_ends(&mut self, number: u64, world: &mut World) {
+        if let Some(call) = self.calls.remove(&number) {
+            self.attempt(call, world);
+        }
     }
 
     /// The client gets the answer; its body may take a while.
@@ -251,7 +273,7 @@ impl Gateway {
         (call, place): (&mut Call, &Place),
         (outcome, failure): (Outcome, AttemptFailure),
         world: &mut World,
-    ) -> bool {
+    ) -> Option<Micros> {
         let stale = matches!(
             failure,
             AttemptFailure::ReusedClosedBeforeByte | AttemptFailure::NothingWritten
@@ -268,31 +290,27 @@ impl Gateway {
         let judged = (outcome, gone, seen::judged(verdict));
         world.shadow.judged(number, judged, (place.stamp.number, world.now));
         if !matches!(verdict, Verdict::Repeat(_)) {
-            return false;
+            return None;
         }
         call.wants_fresh = is_free;
         if is_free {
-            return true;
+            return Some(0);
         }
         call.tried.add(place.at);
-        self.find_next(call, world)
+        self.find_next(call, outcome, world)
     }
 
-    /// Another endpoint of the same stamp, else across an edge: by the View of now.
-    fn find_next(&self, call: &mut Call, world: &mut World) -> bool {
+    /// Another endpoint of the same stamp, else across an edge, else one that was tried already,
+    /// after a pause: by the View of now.
+    fn find_next(&self, call: &mut Call, outcome: Outcome, world: &mut World) -> Option<Micros> {
         let now = Rc::clone(&self.workers[call.worker].view);
         if !Rc::ptr_eq(&now.table, &call.view.table) {
-            return false;
+            return None;
         }
         call.view = Rc::clone(&now);
-        let standing = now.standings.stamps[call.choice.stamp.at()];
-        let balance = now.table.stamp(call.choice.stamp).balance;
-        let draw = Draw { random: 0, turn: 0 };
-        let candidates = self.candidates((call, &now));
-        if standing.operator.takes_requests()
-            && balance::pick(candidates, balance, call.tried, draw).is_some()
-        {
-            return true;
+        let stays = now.standings.stamps[call.choice.stamp.at()].operator.takes_requests();
+        if stays && self.has_place(call, call.tried) {
+            return Some(0);
         }
         let needs = needs(&call.target, call.method, &now);
         let (failed, standings) = (call.choice.stamp, &now.standings.stamps);
@@ -301,9 +319,26 @@ impl Gateway {
         let number = call.request.number;
         world.note(|| format!("#{number} falls through to {to:?}, View {}", now.version));
         world.shadow.fell(number, (now.version, now.key_of(failed), to));
-        let Some(choice) = found else { return false };
-        (call.choice, call.tried) = (choice, Tried::default());
-        true
+        if let Some(choice) = found {
+            (call.choice, call.tried) = (choice, Tried::default());
+            return Some(0);
+        }
+        let again = stays && outcome != Outcome::TimedOut && self.has_place(call, Tried::default());
+        call.tried = Tried::default();
+        if !again {
+            return None;
+        }
+        let pause = retry::back_off(call.made, world.dice.any());
+        let pause = Micros::try_from(pause.as_micros()).unwrap();
+        world.shadow.starts_over(number, (now.version, outcome), pause);
+        Some(pause)
+    }
+
+    /// Is there an endpoint for another attempt at the chosen stamp?
+    fn has_place(&self, call: &Call, tried: Tried) -> bool {
+        let balance = call.view.table.stamp(call.choice.stamp).balance;
+        let draw = Draw { random: 0, turn: 0 };
+        balance::pick(self.candidates((call, &call.view)), balance, tried, draw).is_some()
     }
 }
 
@@ -363,7 +398,11 @@ fn needs(target: &Target, method: MethodClass, view: &View) -> Needs {
     let fence = target
         .tenant
         .map_or(Fence::Home, |tenant| Fence::Tenant(view.table.directory.tenant(tenant).fence));
-    Needs { home: target.home, fence, method }
+    let standing = view.standings.stamps.get(target.home.at());
+    let is_split = standing.is_some_and(|it| matches!(it.serving, Serving::Split { .. }));
+    let slot = target.tenant.filter(|_| is_split);
+    let slot = slot.map_or(Slot::OF_NOBODY, |tenant| Slot::of(view.table.directory.name(tenant)));
+    Needs { home: target.home, fence, method, slot }
 }
 
 /// As `proxy::forward::choose`.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use stamp_core::breaker::{Event as BreakerEvent, Failure, FailureKind, Report};
-use stamp_core::fleet::{Change, Fleet};
+use stamp_core::fleet::{Change, Drill, Fleet};
 use stamp_core::id::{EndpointIndex, StampId, StampIndex};
 use stamp_core::operator::journal::{self, JournalEntry};
 use stamp_core::operator::{Decision, Force, OperatorRefusal, Order};
@@ -29,9 +29,20 @@ const TICK_DRAINING: Micros = 20 * MS;
 /// What the control task is told.
 #[derive(Debug)]
 pub(super) enum Inbox {
-    Attempt { endpoint: u32, failure: Option<(FailureKind, Option<u64>)>, is_trial: bool },
-    Probe { endpoint: u32, round: u64, good: bool },
+    Attempt {
+        endpoint: u32,
+        failure: Option<(FailureKind, Option<u64>)>,
+        is_trial: bool,
+    },
+    Probe {
+        endpoint: u32,
+        round: u64,
+        good: bool,
+    },
     Order(StampKey, Asked),
+    FailBack(StampKey),
+    /// Percent, and for how long; `None` = end it.
+    Drill(StampKey, Option<(u8, Micros)>),
     Install(Rc<RoutingTable>, Rc<Plan>),
 }
 
@@ -141,7 +152,7 @@ impl Control {
         for change in &changes {
             world.note(|| format!("  {change:?}"));
         }
-        let told: Vec<_> = changes.iter().map(seen::told).collect();
+        let told: Vec<_> = changes.iter().map(|change| seen::told(change, plan)).collect();
         world.shadow.learn(step, world.now, (&told, seen::seen(&self.fleet, plan)));
         self.changes.extend(changes);
     }
@@ -162,6 +173,21 @@ impl Gateway {
     /// An operator orders something.
     pub(crate) fn order(&mut self, stamp: StampKey, asked: Asked, world: &mut World) {
         self.tell_control(Inbox::Order(stamp, asked), world);
+    }
+
+    /// An operator lets a home's requests come back.
+    pub(crate) fn let_come_home(&mut self, stamp: StampKey, world: &mut World) {
+        self.tell_control(Inbox::FailBack(stamp), world);
+    }
+
+    /// An operator begins or ends a drill.
+    pub(crate) fn ask_for_drill(
+        &mut self,
+        stamp: StampKey,
+        drill: Option<(u8, Micros)>,
+        world: &mut World,
+    ) {
+        self.tell_control(Inbox::Drill(stamp, drill), world);
     }
 
     /// A table is to be put in force.
@@ -217,6 +243,8 @@ impl Gateway {
                 self.control.orders.push_back((stamp, asked));
                 self.next_order(world);
             }
+            Inbox::FailBack(stamp) => self.fail_back(stamp, world),
+            Inbox::Drill(stamp, drill) => self.drill(stamp, drill, world),
             Inbox::Install(table, plan) => self.take_table((table, plan), world),
         }
     }
@@ -349,9 +377,15 @@ impl Gateway {
             let Some((stamp, asked)) = self.control.orders.pop_front() else { return };
             let (id, order) = (StampId::parse(name(stamp)).unwrap(), order(asked, world.now));
             let (fleet, table) = (&self.control.fleet, &self.view.table);
+            let set = |state, order| fleet.set_state(table, &id, (state, order));
             let decision = match asked {
                 Asked::Drain | Asked::ForcedDrain => fleet.drain(table, &id, order),
                 Asked::Undrain => fleet.undrain(table, &id, order),
+                Asked::Maintenance | Asked::ForcedMaintenance => {
+                    set(OperatorState::Maintenance, order)
+                }
+                Asked::Warming => set(OperatorState::Warming, order),
+                Asked::Active => set(OperatorState::Active, order),
             };
             world.note(|| format!("{asked:?} {}: {decision:?}", name(stamp)));
             world.shadow.decided(stamp, asked, decided(&decision));
@@ -363,6 +397,35 @@ impl Gateway {
                 self.later(wait + again, Inside::Journalled(entry), world);
             }
         }
+    }
+
+    fn fail_back(&mut self, stamp: StampKey, world: &mut World) {
+        let id = StampId::parse(name(stamp)).unwrap();
+        let now = moment(world.now);
+        let came = self.control.fleet.fail_back(&self.view.table, &id, now);
+        let came = came.map(|came| if came { Decided::Commit } else { Decided::AlreadySo });
+        world.shadow.failed_back(stamp, came.unwrap_or_else(|refusal| refused(&refusal)));
+        self.control.learn(Step::Word, &self.view.plan, world);
+    }
+
+    fn drill(&mut self, stamp: StampKey, drill: Option<(u8, Micros)>, world: &mut World) {
+        let id = StampId::parse(name(stamp)).unwrap();
+        let (table, now) = (&self.view.table, moment(world.now));
+        let until = drill.map(|(percent, lasts)| (percent, world.now + lasts));
+        let decided = match until {
+            Some((percent, until)) => {
+                let drill = Drill { percent, began: now, until: moment(until) };
+                let begun = self.control.fleet.begin_drill(table, &id, drill);
+                begun.map_or_else(|refusal| refused(&refusal), |()| Decided::Commit)
+            }
+            None if table.find_stamp(&id).is_none() => Decided::UnknownStamp,
+            None => {
+                self.control.fleet.end_drill(table, &id, now);
+                Decided::Commit
+            }
+        };
+        world.shadow.drilled(stamp, until, decided);
+        self.control.learn(Step::Word, &self.view.plan, world);
     }
 
     pub(super) fn written(&mut self, entry: &JournalEntry, world: &mut World) {
@@ -449,7 +512,8 @@ fn micros(moment: Moment) -> Micros {
 }
 
 fn order(asked: Asked, now: Micros) -> Order {
-    let force = if asked == Asked::ForcedDrain { Force::Strand } else { Force::Refuse };
+    let is_forced = matches!(asked, Asked::ForcedDrain | Asked::ForcedMaintenance);
+    let force = if is_forced { Force::Strand } else { Force::Refuse };
     let at = UnixSeconds(now / SECOND);
     Order { reason: "work".into(), actor: "ana".into(), at, deadline: None, force }
 }
@@ -458,10 +522,19 @@ fn decided(decision: &Result<Decision, OperatorRefusal>) -> Decided {
     match decision {
         Ok(Decision::Commit(_)) => Decided::Commit,
         Ok(Decision::AlreadySo) => Decided::AlreadySo,
-        Err(OperatorRefusal::UnknownStamp) => Decided::UnknownStamp,
-        Err(OperatorRefusal::WouldStrand { tenants }) => {
+        Err(refusal) => refused(refusal),
+    }
+}
+
+fn refused(refusal: &OperatorRefusal) -> Decided {
+    match refusal {
+        OperatorRefusal::UnknownStamp => Decided::UnknownStamp,
+        OperatorRefusal::WouldStrand { tenants } => {
             Decided::WouldStrand(usize::try_from(*tenants).unwrap())
         }
-        Err(OperatorRefusal::NotDraining) => Decided::NotDraining,
+        OperatorRefusal::NotDraining => Decided::NotDraining,
+        OperatorRefusal::NotDrained => Decided::NotDrained,
+        OperatorRefusal::NotEligible => Decided::NotEligible,
+        OperatorRefusal::NoSuchStep { .. } => Decided::NoSuchStep,
     }
 }

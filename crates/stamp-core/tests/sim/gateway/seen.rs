@@ -7,9 +7,10 @@ use stamp_core::id::StampId;
 use stamp_core::retry::{StopReason, Verdict};
 use stamp_core::standing::{EndpointStanding, OperatorState, OutReason, Serving, StampHealth};
 
-use crate::plan::{EndpointKey, Plan, StampKey, endpoint_at, stamp_named};
+use crate::plan::{EndpointKey, Plan, StampKey, StampPlan, endpoint_at, stamp_named};
 use crate::shadow::{
-    BreakerIs, FlipWhy, Health, Judged, Operator, Refusal, Seen, SeenStamp, Standing, Stop, Told,
+    BreakerIs, FlipWhy, Health, Judged, Operator, Refusal, Seen, SeenStamp, Serves, Standing, Stop,
+    Told,
 };
 
 /// What the fleet would publish now.
@@ -19,23 +20,20 @@ pub(super) fn seen(fleet: &Fleet, plan: &Plan) -> Seen {
         key: stamp.key,
         operator: operator(standing.operator),
         health: health(standing.health),
-        serves: match standing.serving {
-            Serving::Home => Some(stamp.key),
-            Serving::Edge(place) => stamp.edges.get(usize::from(place)).map(|edge| edge.0),
-            Serving::Nobody => None,
-        },
+        serves: serves(standing.serving, stamp),
         flips: standing.flips,
     });
     let endpoints = plan.endpoints().zip(&standings.endpoints);
     Seen {
         revision: fleet.revision(),
+        suspects: standings.is_suspect,
         stamps: stamps.collect(),
         endpoints: endpoints.map(|(key, it)| (key, standing(*it))).collect(),
     }
 }
 
 /// A change.
-pub(super) fn told(change: &Change) -> Told {
+pub(super) fn told(change: &Change, plan: &Plan) -> Told {
     match change {
         Change::Endpoint { endpoint, was, is, .. } => {
             Told::Endpoint { endpoint: key(endpoint), was: standing(*was), is: standing(*is) }
@@ -52,12 +50,26 @@ pub(super) fn told(change: &Change) -> Told {
         Change::Operator { stamp, was, is } => {
             Told::Operator { stamp: stamp_key(stamp), was: operator(*was), is: operator(*is) }
         }
-        Change::Flip { home, from, to, reason, .. } => Told::Flip {
+        Change::Suspicion { suspect, .. } => Told::Suspicion { suspects: *suspect },
+        Change::Barred { home, .. } => Told::Barred { home: stamp_key(home) },
+        Change::Flip { home, from, to, serving, reason } => Told::Flip {
             home: stamp_key(home),
-            from: from.as_ref().map(stamp_key),
-            to: to.as_ref().map(stamp_key),
+            ends: (from.as_ref().map(stamp_key), to.as_ref().map(stamp_key)),
+            is: plan.stamp(stamp_key(home)).map_or(Serves::Nobody, |it| serves(*serving, it)),
             why: flip_why(*reason),
         },
+    }
+}
+
+fn serves(serving: Serving, home: &StampPlan) -> Serves {
+    let edge = |place: u8| home.edges.get(usize::from(place)).map(|edge| edge.0);
+    match serving {
+        Serving::Home => Serves::Home,
+        Serving::Edge(place) => edge(place).map_or(Serves::Nobody, Serves::Edge),
+        Serving::Split { edge: place, away } => {
+            edge(place).map_or(Serves::Nobody, |edge| Serves::Split { edge, away })
+        }
+        Serving::Nobody => Serves::Nobody,
     }
 }
 
@@ -73,6 +85,7 @@ pub(super) fn stamp_key(stamp: &StampId<'_>) -> StampKey {
 const fn standing(standing: EndpointStanding) -> Standing {
     match standing {
         EndpointStanding::Up => Standing::Up,
+        EndpointStanding::Warming(percent) => Standing::Warming(percent),
         EndpointStanding::Unknown => Standing::Unknown,
         EndpointStanding::Trial => Standing::Trial,
         EndpointStanding::Out(OutReason::ProbeDown) => Standing::ProbeDown,
@@ -86,6 +99,7 @@ const fn operator(operator: OperatorState) -> Operator {
         OperatorState::Draining => Operator::Draining,
         OperatorState::Drained => Operator::Drained,
         OperatorState::Maintenance => Operator::Maintenance,
+        OperatorState::Warming => Operator::Warming,
     }
 }
 
@@ -117,6 +131,10 @@ const fn flip_why(reason: FlipReason) -> FlipWhy {
         FlipReason::EdgeLost => FlipWhy::EdgeLost,
         FlipReason::HomeHeld => FlipWhy::HomeHeld,
         FlipReason::HomeUndrained => FlipWhy::HomeUndrained,
+        FlipReason::HomeWarmed => FlipWhy::HomeWarmed,
+        FlipReason::Ordered => FlipWhy::Ordered,
+        FlipReason::Drill => FlipWhy::Drill,
+        FlipReason::SelfSuspect => FlipWhy::SelfSuspect,
         FlipReason::LastResort => FlipWhy::LastResort,
         FlipReason::Recovered => FlipWhy::Recovered,
     }

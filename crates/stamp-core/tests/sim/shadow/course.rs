@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::{Facts, Health, Operator, Shadow, StampModel, Standing};
+use super::{Facts, Health, Serves, Shadow, StampModel, Standing};
 use crate::machines::Outcome;
 use crate::plan::{EndpointKey, Mode, Plan, StampKey, TenantIs, TenantKey, Zone};
 use crate::requests::{Host, Request};
@@ -96,6 +96,8 @@ impl Bucket {
 pub(super) struct Course {
     request: Rc<Request>,
     home: StampKey,
+    /// Which of a hundred shares of tenants it belongs to.
+    slot: u8,
     zones: Vec<Zone>,
     began: Micros,
     stamps: Vec<StampKey>,
@@ -135,6 +137,7 @@ impl Shadow {
         let course = Course {
             request: Rc::clone(request),
             home,
+            slot: tenant.map_or(50, slot),
             zones: plan.zones(tenant, home),
             began: now,
             stamps: Vec::new(),
@@ -152,9 +155,8 @@ impl Shadow {
 
     /// Is there somebody who must serve it, once all is well?
     fn is_entitled(&self, tenant: Option<TenantKey>, home: StampKey, request: &Request) -> bool {
-        let allows = |stamp: StampKey| {
-            self.stamps.get(&stamp).is_some_and(|model| model.operator == Operator::Active)
-        };
+        let allows =
+            |stamp: StampKey| self.stamps.get(&stamp).is_some_and(|model| model.operator.allows());
         let edges = self.plan.stamp(home).map_or(&[][..], |stamp| &stamp.edges);
         let by_edge = || edges.iter().any(|(to, _)| allows(*to));
         allows(home) || (tenant.is_some() && request.is_safe() && by_edge())
@@ -212,7 +214,7 @@ impl Shadow {
         let is_there =
             facts.plan.stamp(stamp).is_some_and(|it| it.endpoints.contains_key(&endpoint.1));
         self.must(is_there, || said("no such endpoint in the table"));
-        let allows = facts.stamps.get(&stamp).is_some_and(|it| it.operator == Operator::Active);
+        let allows = facts.stamps.get(&stamp).is_some_and(|it| it.operator.allows());
         self.must(allows, || said("the operator took the stamp out"));
         let is_closed = self.is_closed(stamp);
         self.must(!is_closed || is_free, || said("the stamp is drained"));
@@ -316,6 +318,25 @@ impl Shadow {
         self.must(expected == to, || format!("falls to {to:?}, expected {expected:?}: {course:?}"));
     }
 
+    /// The gateway will ask an endpoint again that it asked before, after a pause: nobody else is
+    /// left.
+    pub(crate) fn starts_over(
+        &mut self,
+        number: u64,
+        (version, outcome): (usize, Outcome),
+        pause: Micros,
+    ) {
+        let facts = self.facts(version);
+        let Some(course) = self.courses.get_mut(&number) else { return };
+        let Some(stamp) = course.stamps.last().copied() else { return };
+        let of_stamp = facts.endpoints.range((stamp, 0)..=(stamp, u8::MAX));
+        let mut left = of_stamp.filter(|(key, it)| it.is_usable() && !course.tried.contains(key));
+        let is_last = left.next().is_none() && outcome != Outcome::TimedOut && pause >= 12_500;
+        course.tried.clear();
+        self.counts.again += 1;
+        self.must(is_last, || format!("#{number} starts over after {outcome:?} and {pause} us"));
+    }
+
     /// The client has its answer. `status` is the stamp's; `None` = the gateway refused.
     pub(crate) fn finished(&mut self, number: u64, status: Option<u16>) {
         let Some(course) = self.courses.remove(&number) else { return };
@@ -355,15 +376,15 @@ impl Course {
     /// Who must serve it, by what was published.
     fn expected(&self, facts: &Facts) -> Chosen {
         let Some(home) = facts.stamps.get(&self.home) else { return self.nobody(facts) };
-        match home.serves {
-            Some(serving) if serving == self.home => Chosen::Serve(self.home),
-            None => self.nobody(facts),
-            Some(edge) => {
-                let chosen = self.over_edges(facts, Some(edge));
-                let is_refused = matches!(chosen, Chosen::Refused(_));
-                if is_refused && home.is_eligible() { Chosen::Serve(self.home) } else { chosen }
-            }
-        }
+        let edge = match home.serves {
+            Serves::Home => return Chosen::Serve(self.home),
+            Serves::Split { away, .. } if self.slot >= away => return Chosen::Serve(self.home),
+            Serves::Nobody => return self.nobody(facts),
+            Serves::Edge(edge) | Serves::Split { edge, .. } => edge,
+        };
+        let chosen = self.over_edges(facts, Some(edge));
+        let is_refused = matches!(chosen, Chosen::Refused(_));
+        if is_refused && home.is_eligible() { Chosen::Serve(self.home) } else { chosen }
     }
 
     /// The first edge, from this one on, that can and may serve; a read-only one refuses writes.
@@ -385,15 +406,16 @@ impl Course {
 
     fn nobody(&self, facts: &Facts) -> Chosen {
         let home = facts.stamps.get(&self.home);
-        let allows = home.is_some_and(|home| home.operator == Operator::Active);
+        let allows = home.is_some_and(|home| home.operator.allows());
         Chosen::Refused(if allows { Refusal::Unavailable } else { Refusal::Draining })
     }
 
     fn may_be_tried(&self, facts: &Facts, stamp: StampKey) -> bool {
-        let is_on_trial = facts.stamps.get(&stamp).is_some_and(|model| {
-            model.operator == Operator::Active && model.health == Health::Trial
-        });
-        let nobody = facts.stamps.get(&self.home).is_some_and(|home| home.serves.is_none());
+        let is_on_trial = facts
+            .stamps
+            .get(&stamp)
+            .is_some_and(|model| model.operator.allows() && model.health == Health::Trial);
+        let nobody = facts.stamps.get(&self.home).is_some_and(|home| home.serves == Serves::Nobody);
         let by_edge = nobody && self.edge(facts, stamp) && self.is_allowed(facts, stamp);
         is_on_trial && (stamp == self.home || by_edge)
     }
@@ -423,9 +445,9 @@ impl Course {
         let standing = facts.endpoints.get(&endpoint);
         match (effort, standing) {
             (Effort::Trial, Some(Standing::Trial)) => !is_tried,
-            (Effort::Plain, Some(Standing::Up)) => !is_tried,
+            (Effort::Plain, Some(standing)) if standing.is_up() => !is_tried,
             (Effort::Plain, Some(Standing::Unknown)) => {
-                !is_tried && !untried.any(|(_, standing)| *standing == Standing::Up)
+                !is_tried && !untried.any(|(_, standing)| standing.is_up())
             }
             (Effort::Plain | Effort::Trial, _) => false,
         }
@@ -435,6 +457,18 @@ impl Course {
 /// Did the attempt meet a connection that had closed while it rested?
 const fn is_stale(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::NothingWritten | Outcome::ClosedReused)
+}
+
+/// The slot of a tenant: CRC-32 of its name (ISO 3309), by the hundred.
+fn slot(tenant: TenantKey) -> u8 {
+    let mut crc = u32::MAX;
+    for byte in format!("t{tenant}").bytes() {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+        }
+    }
+    u8::try_from(!crc % 100).unwrap()
 }
 
 /// Two clues that do not agree.

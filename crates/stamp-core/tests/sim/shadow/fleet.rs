@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use super::evidence::{Evidence, Failed, Turn};
 use super::{
-    BreakerIs, EndpointModel, Facts, FlipWhy, Health, Operator, Probes, Seen, Shadow, StampModel,
-    Standing, Step, Told,
+    BreakerIs, EndpointModel, Facts, Health, Operator, Probes, Seen, Serves, Shadow, StampModel,
+    Standing, Step, Told, Word,
 };
-use crate::plan::{Declared, EndpointKey, Plan, Policy, StampKey, name};
+use crate::plan::{EndpointKey, Plan, Policy, StampKey, name};
 use crate::world::{MS, Micros};
 
 /// Views that a worker may still decide by.
@@ -32,14 +32,17 @@ impl EndpointModel {
             trips: 0,
             evidence: Evidence::default(),
             turn: Turn::Stay,
+            evidence_says: Standing::Unknown,
             standing: Standing::Unknown,
             told: Standing::Unknown,
+            warms_since: None,
         }
     }
 
-    const fn standing(&self) -> Standing {
+    /// What probes and breaker say.
+    const fn evidence(&self) -> Standing {
         match (self.probes, self.breaker) {
-            (Probes::Down { .. }, _) => Standing::ProbeDown,
+            (Probes::Down { .. } | Probes::Absent, _) => Standing::ProbeDown,
             (_, BreakerIs::Open { .. }) => Standing::BreakerOpen,
             (_, BreakerIs::HalfOpen) => Standing::Trial,
             (Probes::Up { .. }, BreakerIs::Closed) => Standing::Up,
@@ -48,17 +51,26 @@ impl EndpointModel {
     }
 
     const fn is_down(&self) -> bool {
-        matches!(self.probes, Probes::Down { .. })
+        matches!(self.probes, Probes::Down { .. } | Probes::Absent)
     }
 }
 
 impl StampModel {
-    const fn new(key: StampKey, now: Micros) -> Self {
+    const fn new(now: Micros) -> Self {
         Self {
             operator: Operator::Active,
             health: Health::Unknown,
             health_since: now,
-            serves: Some(key),
+            operator_since: now,
+            serves: Serves::Home,
+            why: None,
+            returns_since: None,
+            losses: 0,
+            is_released: false,
+            drill: None,
+            was_up: false,
+            failed_at: None,
+            is_warm: false,
             flips: 0,
             was_lost: false,
             is_empty: false,
@@ -69,8 +81,7 @@ impl StampModel {
 
     /// Eligible = the operator allows it, and its endpoints do.
     pub(super) const fn is_eligible(&self) -> bool {
-        matches!(self.operator, Operator::Active)
-            && matches!(self.health, Health::Up | Health::Unknown)
+        self.operator.allows() && matches!(self.health, Health::Up | Health::Unknown)
     }
 }
 
@@ -84,7 +95,8 @@ impl Shadow {
         self.pending = None;
         self.courses.clear();
         self.trials.clear();
-        self.promised = self.durable.iter().filter(|it| it.1.drains).map(|it| *it.0).collect();
+        self.promised = self.records.keys().copied().filter(|it| self.is_out(*it)).collect();
+        (self.suspects, self.has_suspected) = (false, false);
         self.seen = Seen::default();
         self.adopt(Rc::clone(&self.plan), now);
     }
@@ -103,14 +115,14 @@ impl Shadow {
         }
         let mut stamps = std::mem::take(&mut self.stamps);
         for stamp in &self.plan.stamps {
-            let fresh = || StampModel::new(stamp.key, now);
+            let fresh = || StampModel::new(now);
             self.stamps.insert(stamp.key, stamps.remove(&stamp.key).unwrap_or_else(fresh));
         }
         self.trials.retain(|key| self.endpoints.contains_key(key));
         self.counts.reloads += 1;
     }
 
-    fn policy(&self, stamp: StampKey) -> Policy {
+    pub(super) fn policy(&self, stamp: StampKey) -> Policy {
         self.plan.stamp(stamp).unwrap().policy.clone()
     }
 
@@ -124,9 +136,9 @@ impl Shadow {
             (true, Probes::Down { good }) if good + 1 < rise => Probes::Down { good: good + 1 },
             (true, _) => Probes::Up { bad: 0 },
             (false, Probes::Down { .. }) => Probes::Down { good: 0 },
-            (false, Probes::Unknown { bad } | Probes::Up { bad }) if bad + 1 >= fall => {
-                Probes::Down { good: 0 }
-            }
+            (false, Probes::Absent) => Probes::Absent,
+            (false, Probes::Up { bad }) if bad + 1 >= fall => Probes::Down { good: 0 },
+            (false, Probes::Unknown { bad }) if bad + 1 >= fall => Probes::Absent,
             (false, Probes::Unknown { bad }) => Probes::Unknown { bad: bad + 1 },
             (false, Probes::Up { bad }) => Probes::Up { bad: bad + 1 },
         };
@@ -164,8 +176,7 @@ impl Shadow {
 
     fn tenants_served(&self, stamp: StampKey) -> usize {
         let own = self.plan.tenants_on(stamp);
-        let guests =
-            self.stamps.iter().filter(|(home, it)| **home != stamp && it.serves == Some(stamp));
+        let guests = self.stamps.iter().filter(|it| it.1.serves == Serves::Edge(stamp));
         own + guests.map(|(home, _)| self.plan.tenants_on(*home)).sum::<usize>()
     }
 
@@ -182,14 +193,20 @@ impl Shadow {
             self.hear_endpoint(step, now, change);
         }
         self.settle_breakers(step, now);
-        self.settle_stamps(now);
+        let doubted = self.doubt((step, now), told, &seen);
+        self.settle_endpoints((step, now), &seen);
+        self.hear_stamps(now, told);
+        self.settle_stamps(step, now);
         for change in told {
-            self.hear_stamp(now, change);
+            if let Told::Flip { home, ends, is, why } = change {
+                self.flip(*home, (*ends, *is), (*why, now, doubted));
+            }
         }
-        self.compare(&seen);
+        self.check_barred(told);
+        self.compare((step, now), &seen);
         self.check_serving(step, now);
         let grew = seen.revision > self.seen.revision || step == Step::Start;
-        let same = seen.stamps == self.seen.stamps && seen.endpoints == self.seen.endpoints;
+        let same = Seen { revision: seen.revision, ..self.seen.clone() } == seen;
         self.must(grew || (told.is_empty() && same), || {
             "what is published changed without a new revision".to_owned()
         });
@@ -210,7 +227,11 @@ impl Shadow {
                 let known = std::mem::replace(&mut model.told, *is);
                 self.must(known == *was, || format!("{endpoint:?} was {known:?}, not {was:?}"));
             }
-            Told::Health { .. } | Told::Operator { .. } | Told::Flip { .. } => {}
+            Told::Health { .. }
+            | Told::Operator { .. }
+            | Told::Flip { .. }
+            | Told::Suspicion { .. }
+            | Told::Barred { .. } => {}
         }
     }
 
@@ -267,136 +288,145 @@ impl Shadow {
                 Turn::MustClose => (!is_closed).then_some("should have closed"),
                 Turn::Stay | Turn::MayOpen => sleeps.then_some("should be half-open"),
             };
-            model.standing = model.standing();
+            model.evidence_says = model.evidence();
             if let Some(missed) = missed {
                 wrong.get_or_insert((*key, missed));
-            } else if model.told != model.standing {
-                wrong.get_or_insert((*key, "changed and nothing was told"));
             }
         }
-        self.must(wrong.is_none(), || format!("the breaker or standing of {wrong:?}"));
+        self.must(wrong.is_none(), || format!("the breaker of {wrong:?}"));
+    }
+
+    /// Evidence is believed, unless the gateway suspects itself: then what was usable stays so. An
+    /// endpoint that is up again warms up where a sibling can take the rest.
+    fn settle_endpoints(&mut self, (step, now): (Step, Micros), seen: &Seen) {
+        let seen: BTreeMap<EndpointKey, Standing> = seen.endpoints.iter().copied().collect();
+        let keys: Vec<EndpointKey> = self.endpoints.keys().copied().collect();
+        for key in keys {
+            let Some(seen) = seen.get(&key).copied() else { continue };
+            self.settle_endpoint(key, seen, (step, now));
+        }
+    }
+
+    fn settle_endpoint(&mut self, key: EndpointKey, seen: Standing, (step, now): (Step, Micros)) {
+        let siblings = self.plan.stamp(key.0).map_or(0, |stamp| stamp.endpoints.len());
+        let ramp = if siblings > 1 { self.policy(key.0).ramp * MS } else { 0 };
+        let (suspects, suspected) = (self.suspects, self.seen.suspects);
+        let has_suspected = self.has_suspected;
+        let Some(model) = self.endpoints.get_mut(&key) else { return };
+        let (was, says) = (model.standing, model.evidence_says);
+        let kept = suspects && seen.is_usable() && !says.is_usable();
+        let same = says == seen || (says == Standing::Up && seen.is_up());
+        let lost = suspects && suspected && was.is_usable() && !seen.is_usable();
+        if says == Standing::Up && !was.is_usable() && ramp > 0 {
+            model.warms_since = Some(now);
+        } else if !says.is_usable() {
+            model.warms_since = None;
+        }
+        let passed = model.warms_since.map_or(Micros::MAX, |since| now - since);
+        let is_share_right = match seen {
+            Standing::Warming(percent) if step == Step::Tick => {
+                kept || Some(percent) == share(passed, ramp)
+            }
+            Standing::Warming(percent) => percent % 10 == 0 && (10..=90).contains(&percent),
+            _ => model.warms_since != Some(now) || has_suspected,
+        };
+        // Warming and warm are told as one and the same, but for the first and the last step.
+        let told = std::mem::replace(&mut model.told, seen);
+        let is_told = told == seen || (told.is_up() && seen.is_up());
+        model.standing = seen;
+        self.must(!lost && (same || kept), || {
+            format!("{key:?} is published as {seen:?}, and all evidence says {says:?}")
+        });
+        self.must(is_share_right, || format!("{key:?} is {seen:?}, up again since {passed} us"));
+        self.must(is_told, || format!("{key:?} is {seen:?}, and was told to be {told:?}"));
     }
 
     /// What operators and endpoints add up to.
-    fn settle_stamps(&mut self, now: Micros) {
+    fn settle_stamps(&mut self, step: Step, now: Micros) {
         let keys: Vec<StampKey> = self.stamps.keys().copied().collect();
         for key in keys {
-            let health = self.health(key);
+            let health = self.health(key, |model| model.standing);
+            let ramp = self.policy(key).ramp * MS;
+            let Some(model) = self.stamps.get_mut(&key) else { continue };
+            let has_warmed = model.operator == Operator::Warming
+                && model.serves == Serves::Home
+                && model.is_eligible()
+                && now - model.operator_since >= ramp;
+            let is_told = model.told_operator == Operator::Active;
+            model.is_warm |= has_warmed && (is_told || step == Step::Tick);
             let operator = self.operator(key);
             let Some(model) = self.stamps.get_mut(&key) else { continue };
             if model.health != health {
                 (model.health, model.health_since) = (health, now);
             }
-            model.operator = operator;
+            if model.operator != operator {
+                (model.operator, model.operator_since) = (operator, now);
+            }
             model.was_lost |= !matches!(health, Health::Up | Health::Unknown);
+            model.was_up |= health == Health::Up;
         }
     }
 
-    fn health(&self, stamp: StampKey) -> Health {
+    pub(super) fn health(
+        &self,
+        stamp: StampKey,
+        by: impl Fn(&EndpointModel) -> Standing,
+    ) -> Health {
         let of = self.endpoints.range((stamp, 0)..=(stamp, u8::MAX));
-        let standings: Vec<Standing> = of.map(|(_, model)| model.standing).collect();
-        let ladder = [
-            (Standing::Up, Health::Up),
-            (Standing::Unknown, Health::Unknown),
-            (Standing::Trial, Health::Trial),
-        ];
-        let best = ladder.iter().find(|(standing, _)| standings.contains(standing));
-        best.map_or(Health::Down, |(_, health)| *health)
+        let standings: Vec<Standing> = of.map(|(_, model)| by(model)).collect();
+        let any = |wanted: fn(&Standing) -> bool| standings.iter().any(wanted);
+        match () {
+            () if any(|it| it.is_up()) => Health::Up,
+            () if any(|it| *it == Standing::Unknown) => Health::Unknown,
+            () if any(|it| *it == Standing::Trial) => Health::Trial,
+            () => Health::Down,
+        }
     }
 
     fn operator(&self, stamp: StampKey) -> Operator {
         let declared = self.plan.stamp(stamp).unwrap().declared;
-        let is_empty = self.stamps.get(&stamp).is_some_and(|model| model.is_empty);
+        let is = |fact: fn(&StampModel) -> bool| self.stamps.get(&stamp).is_some_and(fact);
         match self.effective(stamp, declared) {
-            Declared::Draining if is_empty => Operator::Drained,
-            Declared::Draining => Operator::Draining,
-            Declared::Maintenance => Operator::Maintenance,
-            Declared::Active => Operator::Active,
+            Word::Draining if is(|model| model.is_empty) => Operator::Drained,
+            Word::Draining => Operator::Draining,
+            Word::Maintenance => Operator::Maintenance,
+            Word::Warming if !is(|model| model.is_warm) => Operator::Warming,
+            Word::Warming | Word::Active => Operator::Active,
         }
     }
 
-    fn hear_stamp(&mut self, now: Micros, change: &Told) {
-        match change {
-            Told::Health { stamp, was, is } => {
-                let Some(model) = self.stamps.get_mut(stamp) else { return };
-                let known = std::mem::replace(&mut model.told_health, *is);
-                self.must(known == *was, || format!("{} was {known:?}", name(*stamp)));
-            }
-            Told::Operator { stamp, was, is } => {
-                let Some(model) = self.stamps.get_mut(stamp) else { return };
-                let known = std::mem::replace(&mut model.told_operator, *is);
-                self.must(known == *was, || format!("{} was {known:?}", name(*stamp)));
-            }
-            Told::Flip { home, from, to, why } => self.flip(*home, (*from, *to), (*why, now)),
-            Told::Endpoint { .. } | Told::Breaker { .. } => {}
+    fn hear_stamps(&mut self, now: Micros, told: &[Told]) {
+        for change in told {
+            let (stamp, is_known) = match change {
+                Told::Health { stamp, was, is } => {
+                    let Some(model) = self.stamps.get_mut(stamp) else { continue };
+                    model.was_lost |= !matches!(is, Health::Up | Health::Unknown);
+                    model.was_up |= *is == Health::Up;
+                    (model.health, model.health_since) = (*is, now);
+                    (stamp, std::mem::replace(&mut model.told_health, *is) == *was)
+                }
+                Told::Operator { stamp, was, is } => {
+                    let Some(model) = self.stamps.get_mut(stamp) else { continue };
+                    (stamp, std::mem::replace(&mut model.told_operator, *is) == *was)
+                }
+                Told::Endpoint { .. }
+                | Told::Breaker { .. }
+                | Told::Flip { .. }
+                | Told::Suspicion { .. }
+                | Told::Barred { .. } => continue,
+            };
+            self.must(is_known, || format!("{} was not so: {change:?}", name(*stamp)));
         }
     }
 
-    fn is_eligible(&self, stamp: StampKey) -> bool {
-        self.stamps.get(&stamp).is_some_and(StampModel::is_eligible)
-    }
-
-    fn first_edge(&self, home: StampKey) -> Option<StampKey> {
-        let edges = &self.plan.stamp(home)?.edges;
-        edges.iter().map(|(to, _)| *to).find(|to| self.is_eligible(*to))
-    }
-
-    fn has_edge(&self, home: StampKey, to: StampKey) -> bool {
-        self.plan.stamp(home).is_some_and(|stamp| stamp.edges.iter().any(|edge| edge.0 == to))
-    }
-
-    /// Another stamp is said to answer for a home: is the reason true, and the stamp the right one?
-    fn flip(
-        &mut self,
-        home: StampKey,
-        (from, to): (Option<StampKey>, Option<StampKey>),
-        (why, now): (FlipWhy, Micros),
-    ) {
-        let Some(model) = self.stamps.get(&home).cloned() else { return };
-        let was = model.serves;
-        let was_edge = was.filter(|it| *it != home);
-        let is_gone = |edge: StampKey| !self.has_edge(home, edge);
-        let is_lost = was_edge.is_some_and(|edge| is_gone(edge) || !self.is_eligible(edge));
-        let (best, returns) = (self.first_edge(home), to == Some(home) && model.is_eligible());
-        let allows = model.operator == Operator::Active;
-        let hold = self.policy(home).hold * MS;
-        let is_true = match why {
-            FlipWhy::HomeDrained => was == Some(home) && !allows && to == best,
-            FlipWhy::HomeDown => was == Some(home) && allows && !model.is_eligible() && to == best,
-            FlipWhy::EdgeLost => is_lost && to == best && (best.is_some() || !model.is_eligible()),
-            FlipWhy::HomeHeld => {
-                let up_for = now - model.health_since;
-                was_edge.is_some() && returns && model.health == Health::Up && up_for >= hold
-            }
-            FlipWhy::HomeUndrained => was_edge.is_some() && returns && !model.was_lost,
-            FlipWhy::LastResort => is_lost && best.is_none() && returns,
-            FlipWhy::Recovered => {
-                was.is_none() && (returns || (!model.is_eligible() && to.is_some() && to == best))
-            }
-        };
-        let from_is_true = from == was || (from.is_none() && was_edge.is_some_and(is_gone));
-        self.must(is_true && from_is_true && to != was, || {
-            format!("{}: flip {from:?} -> {to:?} for {why:?}; was {was:?}, {model:?}", name(home))
-        });
-        self.counts.flips += 1;
-        let Some(model) = self.stamps.get_mut(&home) else { return };
-        (model.serves, model.flips) = (to, model.flips + 1);
-        model.was_lost &= to != Some(home);
-    }
-
-    fn compare(&mut self, seen: &Seen) {
+    fn compare(&mut self, (step, now): (Step, Micros), seen: &Seen) {
         let order = seen.stamps.iter().map(|stamp| stamp.key);
         let is_aligned = order.eq(self.plan.stamps.iter().map(|stamp| stamp.key));
         self.must(is_aligned, || format!("published stamps are not the table's: {seen:?}"));
-        let is_complete = seen.endpoints.len() == self.endpoints.len();
+        let is_complete = seen.endpoints.iter().map(|it| it.0).eq(self.plan.endpoints());
         self.must(is_complete, || format!("published endpoints are not the table's: {seen:?}"));
-        for (key, standing) in &seen.endpoints {
-            let known = self.endpoints.get(key).map(|model| model.standing);
-            self.must(known == Some(*standing), || {
-                format!("{key:?} is published as {standing:?} and must be {known:?}")
-            });
-        }
         for stamp in &seen.stamps {
+            self.follow_split(stamp.key, stamp.serves, (step, now));
             let Some(model) = self.stamps.get(&stamp.key).cloned() else { continue };
             let same = (stamp.operator, stamp.health) == (model.operator, model.health);
             let served = (stamp.serves, stamp.flips) == (model.serves, model.flips);
@@ -404,46 +434,6 @@ impl Shadow {
             let told = (model.told_operator, model.told_health) == (model.operator, model.health);
             self.must(told, || format!("{}: changed and nothing was told", name(stamp.key)));
         }
-    }
-
-    /// Who answers for each home is one who can, and the home itself when it held long enough.
-    fn check_serving(&mut self, step: Step, now: Micros) {
-        for stamp in Rc::clone(&self.plan).stamps.iter().map(|stamp| stamp.key) {
-            let Some(model) = self.stamps.get(&stamp).cloned() else { continue };
-            let is_right = match model.serves {
-                Some(serving) if serving == stamp => model.is_eligible(),
-                Some(edge) => self.has_edge(stamp, edge) && self.is_eligible(edge),
-                None => !model.is_eligible() && self.first_edge(stamp).is_none(),
-            };
-            self.must(is_right, || format!("{} must not be served so: {model:?}", name(stamp)));
-            let is_away = model.serves.is_some_and(|serving| serving != stamp);
-            let due = self.return_due(stamp);
-            let is_late = step == Step::Tick && is_away && due.is_some_and(|due| due <= now);
-            self.must(!is_late, || format!("{} should have come home", name(stamp)));
-        }
-    }
-
-    /// When this home may answer again.
-    fn return_due(&self, home: StampKey) -> Option<Micros> {
-        let model = self.stamps.get(&home).filter(|model| model.is_eligible())?;
-        if !model.was_lost {
-            return Some(0);
-        }
-        let due = model.health_since + self.policy(home).hold * MS;
-        (model.health == Health::Up).then_some(due)
-    }
-
-    /// The fleet says when it wants to be called again: no rule of time may be due before.
-    pub(crate) fn next_tick(&mut self, due: Option<Micros>, now: Micros) {
-        let opens = self.endpoints.values().filter_map(|model| match model.breaker {
-            BreakerIs::Open { until } => Some(until),
-            BreakerIs::Closed | BreakerIs::HalfOpen => None,
-        });
-        let away = self.stamps.iter().filter(|(key, it)| it.serves.is_some_and(|to| to != **key));
-        let returns = away.filter_map(|(key, _)| self.return_due(*key));
-        let first = opens.chain(returns).filter(|at| *at > now).min();
-        let is_in_time = first.is_none_or(|first| due.is_some_and(|due| due <= first));
-        self.must(is_in_time, || format!("next look at {due:?}, but {first:?} is due before"));
     }
 
     /// A View is published: workers decide by it, at once or later. Returns its number.
@@ -458,6 +448,13 @@ impl Shadow {
         }
         self.versions
     }
+}
+
+/// The share in per cent of what came back so long ago; `None` = all of it.
+pub(super) fn share(passed: Micros, ramp: Micros) -> Option<u8> {
+    let tenth = ramp / 10;
+    let tenths = if tenth == 0 { 10 } else { (passed / tenth).saturating_add(1).min(10) };
+    u8::try_from(tenths * 10).ok().filter(|percent| *percent < 100)
 }
 
 /// The longest that an endpoint may fail its probes and not be down: one pause, then `fall` probes
