@@ -92,9 +92,8 @@ pub(super) async fn forward(
                 let status = AttemptFailure::Status(StatusRule::Declared);
                 if is_declared(&place, &got.response)
                     && let Some(pause) = call.goes_on(&mut course, &place, status)
+                    && call.pause(&mut course, (pause, status)).await
                 {
-                    drop(got);
-                    call.pause(pause).await;
                     continue;
                 }
                 return call.answer(&view, &place, got, ending);
@@ -106,7 +105,9 @@ pub(super) async fn forward(
         let Some(pause) = call.goes_on(&mut course, &place, failed.failure) else {
             return Err(failed.error);
         };
-        call.pause(pause).await;
+        if !call.pause(&mut course, (pause, failed.failure)).await {
+            return Err(failed.error);
+        }
     }
 }
 
@@ -261,10 +262,22 @@ impl Call<'_> {
         Some(pause)
     }
 
-    async fn pause(&self, pause: Duration) {
-        if !pause.is_zero() {
-            tokio::time::sleep(pause.min(self.time_left())).await;
+    /// Waits for the next attempt, and finds its stamp anew: it may have been drained meanwhile.
+    /// Says whether there is an attempt: none is made once the request's time is over, for an
+    /// endpoint would be blamed for it.
+    async fn pause(
+        &mut self,
+        course: &mut Course,
+        (pause, failure): (Duration, AttemptFailure),
+    ) -> bool {
+        if pause.is_zero() {
+            return true;
         }
+        if pause >= self.time_left() {
+            return false;
+        }
+        tokio::time::sleep(pause).await;
+        self.find_next(course, failure).is_some()
     }
 
     /// Another endpoint of the same stamp if there is one, else across an edge, else one that was

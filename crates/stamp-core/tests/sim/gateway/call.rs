@@ -215,15 +215,20 @@ impl Gateway {
         if pause == 0 {
             return self.attempt(call, world);
         }
-        let left = call.deadline.map_or(pause, |deadline| deadline.saturating_sub(world.now));
         let number = call.request.number;
+        if call.deadline.is_some_and(|deadline| world.now + pause >= deadline) {
+            return finish(number, None, world);
+        }
         self.calls.insert(number, call);
-        self.later(pause.min(left), Inside::PauseEnds(number), world);
+        self.later(pause, Inside::PauseEnds(number), world);
     }
 
+    /// The stamp is found anew: it may have been drained meanwhile.
     pub(super) fn pause_ends(&mut self, number: u64, world: &mut World) {
-        if let Some(call) = self.calls.remove(&number) {
-            self.attempt(call, world);
+        let Some(mut call) = self.calls.remove(&number) else { return };
+        match self.find_next(&mut call, Outcome::NotConnected, world) {
+            Some(_) => self.attempt(call, world),
+            None => finish(number, None, world),
         }
     }
 
