@@ -18,7 +18,7 @@ use stamp_core::retry::{
     self, AttemptFailure, Body, Funds, IdempotencyKey, Means, MethodClass, RequestFacts,
     StatusRule, Verdict,
 };
-use stamp_core::standing::EndpointStanding;
+use stamp_core::standing::{EndpointStanding, OutReason};
 use stamp_core::table::{Balance, Stamp};
 use stamp_core::time::Moment;
 
@@ -141,12 +141,15 @@ impl Call<'_> {
     ) -> impl Iterator<Item = Candidate> + Clone + use<'v, '_> {
         let worker = &self.client.worker;
         stamp.endpoints.iter().map(move |endpoint| {
-            let standing = view.standings.endpoints.get(endpoint.index.at()).copied();
-            Candidate {
-                standing: standing.unwrap_or(EndpointStanding::Unknown),
-                weight: endpoint.weight,
-                load: worker.load(view.endpoint(endpoint.index)),
-            }
+            let cell = view.endpoint(endpoint.index);
+            let standing = match view.standings.endpoints.get(endpoint.index.at()).copied() {
+                // Its one trial is under way: whoever comes now looks at the next endpoint.
+                Some(EndpointStanding::Trial) if !cell.trial_is_free() => {
+                    EndpointStanding::Out(OutReason::BreakerOpen)
+                }
+                published => published.unwrap_or(EndpointStanding::Unknown),
+            };
+            Candidate { standing, weight: endpoint.weight, load: worker.load(cell) }
         })
     }
 

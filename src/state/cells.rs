@@ -160,6 +160,14 @@ impl EndpointCell {
         })
     }
 
+    /// A cell of no table, for tests.
+    #[cfg(test)]
+    pub(crate) fn at(addresses: Vec<SocketAddr>) -> Arc<Self> {
+        let stamp = StampId::parse("a").unwrap().into_owned();
+        let limits = CellLimits { connections_max: 1, workers: 1 };
+        Self::new(1, stamp, "a.test:8080".into(), addresses, limits)
+    }
+
     /// Where to connect to; empty while a host name was never resolved.
     #[must_use]
     pub fn addresses(&self) -> Arc<Vec<SocketAddr>> {
