@@ -1,7 +1,6 @@
 //! One request to the stamps: attempt, judge, repeat or stop. Which endpoint, whether again and
 //! where to is core's to decide (`balance`, `retry`, `failover`).
 
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,10 +27,10 @@ use super::error::ProxyError;
 use super::tunnel::{self, Tunnel};
 use super::worker::{Worker, WorkerView};
 use super::{Client, Head, Served, headers};
-use crate::outbound::body::{BodyFault, BodySource, RequestBody};
-use crate::outbound::link::{ConnectError, Link};
-use crate::outbound::pool::{Load, Pool, TakeError, Wanted, Wish};
-use crate::state::{AttemptReport, EndpointCell, InFlight, Trial};
+use crate::outbound::body::{BodySource, RequestBody};
+use crate::outbound::link::Link;
+use crate::outbound::pool::{Load, Pool, Wanted, Wish};
+use crate::state::{AttemptReport, EndpointCell, InFlight, Trial, TrialRisk};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -67,14 +66,17 @@ pub(super) fn choose(
     view: &WorkerView,
     target: &Target,
     method: MethodClass,
+    now: Moment,
 ) -> Result<Choice, ProxyError> {
     let needs = needs(target, method, view);
     let standings = &view.standings.stamps;
     let chosen = failover::choose(&view.table, standings, needs);
     let home = standings.get(target.home.at()).map(|standing| standing.health);
+    // Who would be refused otherwise has nothing to lose.
+    let risk = if chosen.is_err() { TrialRisk::None } else { risk_of(method) };
     if (chosen.is_err() || home == Some(StampHealth::Trial))
         && let Some(trial) = failover::choose_trial(&view.table, standings, needs)
-        && has_trial(view, trial.stamp)
+        && has_trial(view, trial.stamp, risk, now)
     {
         return Ok(trial);
     }
@@ -82,29 +84,38 @@ pub(super) fn choose(
 }
 
 /// Is there an endpoint whose trial nobody has?
-fn has_trial(view: &WorkerView, stamp: StampIndex) -> bool {
+fn has_trial(view: &WorkerView, stamp: StampIndex, risk: TrialRisk, now: Moment) -> bool {
     view.table.stamp(stamp).endpoints.iter().any(|endpoint| {
         let standing = view.standings.endpoints.get(endpoint.index.at());
-        standing == Some(&EndpointStanding::Trial) && view.endpoint(endpoint.index).trial_is_free()
+        standing == Some(&EndpointStanding::Trial)
+            && view.endpoint(endpoint.index).offers_trial(risk, now)
     })
 }
 
+/// What becomes of such a request when it was a trial that failed.
+const fn risk_of(method: MethodClass) -> TrialRisk {
+    match method {
+        MethodClass::Safe | MethodClass::Idempotent => TrialRisk::None,
+        MethodClass::Other => TrialRisk::Lost,
+    }
+}
+
 /// One attempt that came to nothing.
-struct Failed {
-    failure: AttemptFailure,
+pub(super) struct Failed {
+    pub(super) failure: AttemptFailure,
     /// What the client is told if it stays at that.
-    error: ProxyError,
+    pub(super) error: ProxyError,
     /// What it says about the endpoint; `None` = nothing.
-    kind: Option<FailureKind>,
+    pub(super) kind: Option<FailureKind>,
 }
 
 /// Where one attempt goes.
-struct Place<'v> {
-    stamp: &'v Stamp,
-    place: usize,
-    cell: &'v Arc<EndpointCell>,
-    pool: Rc<Pool>,
-    trial: Option<Trial>,
+pub(super) struct Place<'v> {
+    pub(super) stamp: &'v Stamp,
+    pub(super) place: usize,
+    pub(super) cell: &'v Arc<EndpointCell>,
+    pub(super) pool: Rc<Pool>,
+    pub(super) trial: Option<Trial>,
 }
 
 /// Sends the request until a stamp answers or nothing may be tried any more.
@@ -121,7 +132,7 @@ pub(super) async fn forward(
             None => call.place_without_trial(&view)?,
         };
         course.made += 1;
-        let failed = match call.attempt(&view, &mut place, course.wanted, ending).await {
+        let failed = match call.attempt(&view, &mut place, &mut course, ending).await {
             Ok(got) => {
                 let status = AttemptFailure::Status(StatusRule::Declared);
                 if is_declared(&place, &got.response) && call.goes_on(&mut course, &place, status) {
@@ -130,6 +141,7 @@ pub(super) async fn forward(
                 return call.answer(&view, &place, got, ending);
             }
             Err(Stopped::ForGood(error)) => return Err(error),
+            Err(Stopped::GoesOn) => continue,
             Err(Stopped::Failed(failed)) => failed,
         };
         call.report(&mut place, failed.kind);
@@ -141,7 +153,7 @@ pub(super) async fn forward(
 
 /// What was tried so far.
 #[derive(Default)]
-struct Course {
+pub(super) struct Course {
     /// Endpoints of the present stamp.
     tried: Tried,
     /// Attempts that count.
@@ -151,15 +163,17 @@ struct Course {
 }
 
 /// How an attempt ended without an answer.
-enum Stopped {
+pub(super) enum Stopped {
     /// Core may allow another.
     Failed(Failed),
+    /// Core has allowed another, and all is prepared for it.
+    GoesOn,
     /// Whatever core says: the client is at fault, or there is no room.
     ForGood(ProxyError),
 }
 
 impl Call<'_> {
-    fn worker(&self) -> &Rc<Worker> {
+    pub(super) fn worker(&self) -> &Rc<Worker> {
         &self.client.worker
     }
 
@@ -186,7 +200,11 @@ impl Call<'_> {
         let cell_at =
             |place: usize| stamp.endpoints.get(place).map(|endpoint| view.endpoint(endpoint.index));
         let on_trial = balance::on_trial(candidates.clone(), tried).and_then(|place| {
-            cell_at(place).and_then(EndpointCell::take_trial).map(|t| (place, t))
+            let cell = cell_at(place)?;
+            let is_chosen = matches!(self.choice.route, Route::HomeTrial | Route::EdgeTrial { .. });
+            let offered =
+                is_chosen || cell.offers_trial(risk_of(self.method), self.worker().lately());
+            offered.then(|| cell.take_trial().map(|trial| (place, trial))).flatten()
         });
         let (place, trial) = match on_trial {
             Some((place, trial)) => (place, Some(trial)),
@@ -255,12 +273,17 @@ impl Call<'_> {
         }
     }
 
-    fn time_left(&self) -> Duration {
+    pub(super) fn time_left(&self) -> Duration {
         self.deadline.map_or(Duration::MAX, |deadline| deadline.since(self.worker().now()))
     }
 
     /// Decides whether there is another attempt, and prepares it.
-    fn goes_on(&mut self, course: &mut Course, place: &Place<'_>, failure: AttemptFailure) -> bool {
+    pub(super) fn goes_on(
+        &mut self,
+        course: &mut Course,
+        place: &Place<'_>,
+        failure: AttemptFailure,
+    ) -> bool {
         // A connection that closed while it rested says nothing of its endpoint: a fresh one is
         // tried at once, and that does not count.
         let stale = matches!(
@@ -295,14 +318,10 @@ impl Call<'_> {
             return false;
         }
         self.view = Rc::clone(&now);
-        let standing = now.standings.stamps.get(self.choice.stamp.at());
-        let stays = standing.is_some_and(|standing| standing.operator.takes_requests());
-        if stays && self.has_place(&now, course.tried) {
+        if self.has_sibling(&now, course.tried) {
             return true;
         }
-        let needs = needs(&self.target, self.method, &now);
-        let standings = &now.standings.stamps;
-        match failover::fall_through(&now.table, standings, needs, self.choice.stamp) {
+        match self.way_out(&now) {
             Some(choice) => {
                 self.choice = choice;
                 course.tried = Tried::default();
@@ -310,6 +329,29 @@ impl Call<'_> {
             }
             None => false,
         }
+    }
+
+    /// Would `find_next` find something after this place?
+    pub(super) fn has_elsewhere(
+        &self,
+        now: &WorkerView,
+        course: &Course,
+        place: &Place<'_>,
+    ) -> bool {
+        let mut tried = course.tried;
+        tried.add(place.place);
+        self.has_sibling(now, tried) || self.way_out(now).is_some()
+    }
+
+    fn has_sibling(&self, now: &WorkerView, tried: Tried) -> bool {
+        let standing = now.standings.stamps.get(self.choice.stamp.at());
+        let stays = standing.is_some_and(|standing| standing.operator.takes_requests());
+        stays && self.has_place(now, tried)
+    }
+
+    fn way_out(&self, now: &WorkerView) -> Option<Choice> {
+        let needs = needs(&self.target, self.method, now);
+        failover::fall_through(&now.table, &now.standings.stamps, needs, self.choice.stamp)
     }
 
     /// Tells the fleet what the attempt taught; a trial is the fleet's to free from then on.
@@ -339,8 +381,17 @@ impl Call<'_> {
         *counts.stamp(Some(number)).retries.entry(reason).or_default() += 1;
     }
 
-    fn count_attempt(&self, place: &Place<'_>, outcome: &'static str) {
-        let number = self.view.stamp(self.choice.stamp).number;
+    pub(super) fn count_attempt(&self, place: &Place<'_>, outcome: &'static str) {
+        self.count_attempt_at(self.choice.stamp, place, outcome);
+    }
+
+    pub(super) fn count_attempt_at(
+        &self,
+        stamp: StampIndex,
+        place: &Place<'_>,
+        outcome: &'static str,
+    ) {
+        let number = self.view.stamp(stamp).number;
         self.worker().counts().stamp(Some(number)).attempted(place.cell.number, outcome);
     }
 
@@ -349,7 +400,7 @@ impl Call<'_> {
         &mut self,
         view: &WorkerView,
         place: &mut Place<'_>,
-        wanted: Wanted,
+        course: &mut Course,
         ending: &mut Ending,
     ) -> Result<Got, Stopped> {
         let cell = view.stamp(self.choice.stamp);
@@ -360,9 +411,9 @@ impl Call<'_> {
         let began = self.worker().now();
         self.note(view, place, began, ending);
         let connect_timeout = view.live.timeouts.connect;
-        let link = self.take_link(view, place, Wish { wanted, began, connect_timeout }).await?;
-        let request = self.request(view);
-        let (response, link) = self.send(view, place, link, request).await?;
+        let wish = Wish { wanted: course.wanted, began, connect_timeout };
+        let link = self.take_link(view, place, course, wish).await?;
+        let (response, link) = self.send(view, place, course, link).await?;
         if is_gateway_error(response.status()) {
             self.count_attempt(place, "bad_status");
             self.report(place, Some(FailureKind::BadStatus));
@@ -394,45 +445,8 @@ impl Call<'_> {
         record.upstream_began = Some(began);
     }
 
-    async fn take_link(
-        &self,
-        view: &WorkerView,
-        place: &Place<'_>,
-        wish: Wish,
-    ) -> Result<Link, Stopped> {
-        let worker = self.worker();
-        let taken = place.pool.take(wish, &place.stamp.pool, worker.clock()).await;
-        let error = match taken {
-            Ok((link, waited)) => {
-                if let Some(waited) = waited {
-                    let number = view.stamp(self.choice.stamp).number;
-                    worker.counts().stamp(Some(number)).pool_wait.observe(waited);
-                }
-                return Ok(link);
-            }
-            Err(TakeError::Saturated) => {
-                self.count_attempt(place, "saturated");
-                return Err(Stopped::ForGood(ProxyError::StampSaturated));
-            }
-            Err(TakeError::Connect(error)) => error,
-        };
-        let outcome = match error {
-            ConnectError::Timeout(_) => "connect_timeout",
-            ConnectError::Unresolved | ConnectError::Socket(_) | ConnectError::Handshake(_) => {
-                "connect_failed"
-            }
-        };
-        self.count_attempt(place, outcome);
-        tracing::debug!(%error, endpoint = %place.cell.authority, "no connection");
-        Err(Stopped::Failed(Failed {
-            failure: AttemptFailure::NotConnected,
-            error: ProxyError::ConnectFailed,
-            kind: Some(FailureKind::Connect),
-        }))
-    }
-
     /// The request as this attempt's stamp gets it.
-    fn request(&self, view: &WorkerView) -> Request<RequestBody> {
+    pub(super) fn request(&self, view: &WorkerView) -> Request<RequestBody> {
         let body = self.body.as_ref().map_or(RequestBody::Empty, BodySource::body);
         let mut request = Request::new(body);
         *request.method_mut() = self.head.method.clone();
@@ -448,63 +462,6 @@ impl Call<'_> {
         }
         *request.headers_mut() = fields;
         request
-    }
-
-    async fn send(
-        &self,
-        view: &WorkerView,
-        place: &Place<'_>,
-        mut link: Link,
-        request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Link), Stopped> {
-        let before = (link.bytes.written(), link.bytes.read());
-        let timeout = view.live.timeouts.response_headers.min(self.time_left());
-        let sent = pin!(link.sender.try_send_request(request));
-        let Some(sent) = self.in_time(timeout, sent).await else {
-            self.count_attempt(place, "timeout");
-            return Err(Stopped::Failed(Failed {
-                failure: AttemptFailure::TimedOut,
-                error: ProxyError::UpstreamTimeout,
-                kind: Some(FailureKind::Timeout),
-            }));
-        };
-        let mut error = match sent {
-            Ok(response) => return Ok((response, link)),
-            Err(error) => error,
-        };
-        if let Some(fault) = self.body.as_ref().and_then(|source| source.fault()) {
-            self.count_attempt(place, "client_failed");
-            return Err(Stopped::ForGood(error_of(fault)));
-        }
-        let unsent = error.take_message().is_some() || link.bytes.written() == before.0;
-        let unheard = link.bytes.read() == before.1;
-        tracing::debug!(error = %error.error(), endpoint = %place.cell.authority, "attempt failed");
-        let failure = match (unsent, unheard && link.used > 0) {
-            (true, _) => AttemptFailure::NothingWritten,
-            (false, true) => AttemptFailure::ReusedClosedBeforeByte,
-            (false, false) => AttemptFailure::SentNoHead,
-        };
-        // A connection that was closed while it rested tells nothing about its endpoint.
-        let stale = link.used > 0 && failure != AttemptFailure::SentNoHead;
-        let kind = (!stale).then_some(FailureKind::BrokeOff);
-        self.count_attempt(place, if kind.is_some() { "broke_off" } else { "stale" });
-        Err(Stopped::Failed(Failed { failure, error: ProxyError::UpstreamProtocol, kind }))
-    }
-
-    /// Waits for the answer's head; while the client still sends, the stamp is not late.
-    async fn in_time<F: Future>(
-        &self,
-        timeout: Duration,
-        mut sent: Pin<&mut F>,
-    ) -> Option<F::Output> {
-        let worker = self.worker();
-        loop {
-            let in_time = worker.by(worker.now().after(timeout), sent.as_mut()).await;
-            let sending = self.body.as_ref().is_some_and(|source| !source.is_ended());
-            if in_time.is_some() || !sending {
-                return in_time;
-            }
-        }
     }
 
     fn answer(
@@ -574,12 +531,4 @@ struct Got {
     link: Link,
     load: Load,
     in_flight: InFlight,
-}
-
-const fn error_of(fault: BodyFault) -> ProxyError {
-    match fault {
-        BodyFault::TooLarge => ProxyError::BodyTooLarge,
-        BodyFault::TooSlow => ProxyError::RequestTimeout,
-        BodyFault::Broken => ProxyError::BodyBroken,
-    }
 }

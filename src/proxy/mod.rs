@@ -4,10 +4,12 @@
 //! this module asks and carries out. It knows nothing of listeners, files or the admin plane.
 
 mod answer;
+mod attempt;
 mod error;
 mod forward;
 mod headers;
 mod identify;
+mod patience;
 mod record;
 pub(crate) mod respond;
 mod tunnel;
@@ -131,7 +133,7 @@ async fn handle(
     let target = identify::target(worker, &view, &request, peer)?;
     record.take_target(&target);
     let method = MethodClass::of(request.method());
-    let choice = forward::choose(&view, &target, method)?;
+    let choice = forward::choose(&view, &target, method, worker.lately())?;
 
     let bytes_max = live.limits.request_body_bytes_max;
     if bytes_max.is_some_and(|max| request.body().size_hint().lower() > max.get()) {

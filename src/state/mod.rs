@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use stamp_core::breaker::FailureKind;
 use tokio::sync::{mpsc, watch};
 
-pub use cells::{EndpointCell, FlightKind, InFlight, StampCell, Trial};
+pub use cells::{EndpointCell, FlightKind, InFlight, StampCell, Trial, TrialRisk};
 pub use control::{Command, Control, Installation, OrderError, Ordered, Start, Started};
 pub use journal::OpenError;
 pub use mail::{Mail, Mailboxes};

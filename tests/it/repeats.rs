@@ -2,7 +2,7 @@
 
 use crate::harness::http1::{Request, get, post};
 use crate::harness::scene::{ACME, PAIR, Pair};
-use crate::harness::script::{Script, block};
+use crate::harness::script::{Gate, Script, block};
 use crate::harness::stamp::OnAccept;
 
 /// How many requests of this method reached either stamp.
@@ -149,4 +149,33 @@ async fn repeats_are_counted() {
     pair.a.plays_once(Script::ResetAfterHead);
     assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "b");
     assert!(pair.gateway.metric("stampgate_retries_total", &[]).await >= 1.0);
+}
+
+#[tokio::test]
+async fn a_get_that_waits_goes_elsewhere_as_soon_as_its_endpoint_is_known_to_be_out() {
+    let pair = Pair::start().await;
+    pair.a.plays(Script::Hang);
+    let mut client = pair.gateway.connect().await;
+    client.send(get(ACME, "/").bytes()).await;
+    pair.a.reached_by(1).await;
+    pair.a.fails_probes();
+    // Long before `response_headers`, which is longer than any wait of the suite.
+    assert_eq!(client.answer().await.served_by(), "b");
+    let reason = [("reason", "endpoint_out")];
+    assert!(pair.gateway.metric("stampgate_retries_total", &reason).await > 0.5);
+}
+
+#[tokio::test]
+async fn a_post_that_waits_stays_with_its_endpoint_though_it_is_known_to_be_out() {
+    let pair = Pair::start().await;
+    let gate = Gate::closed();
+    pair.a.plays(gate.before(Script::Echo));
+    let mut client = pair.gateway.connect().await;
+    client.send(post(ACME, "/", "precious").bytes()).await;
+    pair.a.reached_by(1).await;
+    pair.a.fails_probes();
+    pair.gateway.serves(ACME, "b").await;
+    gate.open();
+    assert_eq!(client.answer().await.served_by(), "a");
+    assert_eq!(arrivals(&pair, "POST"), 1);
 }

@@ -116,6 +116,15 @@ async fn an_endpoint_that_does_not_answer_a_connect_is_timed_out() {
     assert!(codes.contains(&answer.code().as_str()), "{}", answer.text());
 }
 
+#[tokio::test]
+async fn a_post_that_waits_for_a_connection_goes_elsewhere_once_its_endpoint_is_out() {
+    let (port, _held) = full_backlog();
+    let table = PAIR.replace("http://{stamp_a}", &format!("http://127.0.0.1:{port}"));
+    let pair = Pair::planned(&table, |plan| plan.set("timeouts", "connect", "\"60s\"")).await;
+    let answer = pair.gateway.send(&crate::harness::http1::post(ACME, "/", "x")).await;
+    assert_eq!((answer.status, answer.served_by().as_str()), (200, "b"));
+}
+
 /// A port that completes no handshake, and what keeps it so.
 fn full_backlog() -> (u16, Vec<socket2::Socket>) {
     use socket2::{Domain, Socket, Type};

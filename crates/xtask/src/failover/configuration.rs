@@ -1,8 +1,9 @@
 //! Each proxy's configuration: what its own manual offers for a home with a declared secondary and
 //! POSTs that must never be processed twice. The times are the same for all three: connect 1 s,
 //! response head 1 s; probes, where there are any, every 1 s, at most 1 s long, 2 to fall and 2 to
-//! rise; 3 failed requests in a row take the home out, 2 s later it is tried again. Where a proxy
-//! keeps to one worker or thread by choice, it does here, on one core.
+//! rise; 3 failed requests take the home out (`HAProxy`: in a row; nginx: within 2 s; stampgate: in a
+//! row, or of each thousand within 2 s), and 2 s later it is tried again. One worker or thread each,
+//! on one core.
 
 use std::path::Path;
 
@@ -108,7 +109,8 @@ pub(super) fn routing(version: u32) -> String {
         "version = 1\n[identity.host]\npatterns = [\"{{tenant}}.app.example.com\"]\n\
          [defaults.stamp.health]\npath = \"/healthz\"\n\
          interval = \"1s\"\ntimeout = \"1s\"\nfall = 2\nrise = 2\n\
-         passive = {{ consecutive_failures = 3, open_for = \"2s\" }}\n\
+         passive = {{ consecutive_failures = 3, failure_ratio = 0.003, \
+         min_requests = 1000, window = \"2s\", open_for = \"2s\" }}\n\
          [defaults.stamp.failback]\nhold = \"1s\"\n\
          [[stamp]]\nid = \"a\"\nendpoints = [{{ url = \"http://127.0.0.1:{a}\" }}]\n\
          failover = [\"b\"]\n\

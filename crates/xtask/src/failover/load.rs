@@ -1,5 +1,5 @@
 //! Requests at a fixed rate, whatever becomes of those before (open loop): each has its time, and its
-//! latency counts from then. Up to 256 keep-alive connections; the one used last is used first.
+//! latency counts from then. 256 clients take turns, each with its own keep-alive connection.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -18,6 +18,9 @@ const CONNECTIONS: usize = 256;
 const POST_EVERY: u64 = 10;
 /// So long after its time, a request without an answer is lost.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// From a client to the gateway, as from another town: what a client knows of its connection is as old
+/// as that when its request arrives, so a gateway that closes connections at rest loses requests.
+const WAY: Duration = Duration::from_millis(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 const STACK_BYTES: usize = 128 * 1024;
@@ -71,7 +74,7 @@ struct Job {
 #[derive(Default)]
 struct Queue {
     /// Connections at rest, the last one used last.
-    resting: Vec<usize>,
+    resting: VecDeque<usize>,
     /// Jobs for which no connection was at rest.
     waiting: VecDeque<Job>,
 }
@@ -94,7 +97,7 @@ pub(super) fn run(load: Load) -> Vec<Answer> {
         sleep_until(due);
         let job = Job { number, due };
         let Ok(mut queue) = queue.lock() else { break };
-        match queue.resting.pop().and_then(|place| senders.get(place)) {
+        match queue.resting.pop_front().and_then(|place| senders.get(place)) {
             Some(sender) => drop(sender.send(job)),
             None => queue.waiting.push_back(job),
         }
@@ -117,7 +120,7 @@ impl Asker {
             let next = queue.lock().ok().and_then(|mut queue| {
                 let waiting = queue.waiting.pop_front();
                 if waiting.is_none() {
-                    queue.resting.push(self.number);
+                    queue.resting.push_back(self.number);
                 }
                 waiting
             });
@@ -142,6 +145,7 @@ impl Asker {
             Some(socket) => socket,
             None => connect()?,
         };
+        sleep_until(now() + WAY);
         socket.write_all(request(method, job.number).as_bytes()).ok()?;
         let mut bytes = vec![0; ANSWER_BYTES_MAX];
         let mut filled = 0;
