@@ -80,6 +80,15 @@ enum HomeAgain {
     Never,
 }
 
+/// Writes every answer down, for whoever asks why: `due-ms latency-ms method outcome`, a line each.
+pub(super) fn write_down(answers: &[Answer], directory: &Path) -> io::Result<()> {
+    let lines = answers.iter().map(|it| {
+        let (due, latency) = (it.due.as_millis(), it.latency.as_millis());
+        format!("{due} {latency} {:?} {:?}\n", it.method, it.outcome)
+    });
+    fs::write(directory.join("answers.txt"), lines.collect::<String>())
+}
+
 /// Counts.
 pub(super) fn count(answers: &[Answer], marks: &Marks, directory: &Path) -> io::Result<Cell> {
     let lost = |method| {
