@@ -115,6 +115,15 @@ async fn an_endpoint_that_does_not_answer_a_connect_is_timed_out() {
     assert!(codes.contains(&answer.code().as_str()), "{}", answer.text());
 }
 
+#[tokio::test]
+async fn a_post_that_waits_for_a_connection_goes_elsewhere_once_its_endpoint_is_out() {
+    let hole = BlackHole::at(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+    let table = PAIR.replace("{stamp_a}", &hole.address.to_string());
+    let pair = Pair::planned(&table, |plan| plan.set("timeouts", "connect", "\"60s\"")).await;
+    let answer = pair.gateway.send(&crate::harness::http1::post(ACME, "/", "x")).await;
+    assert_eq!((answer.status, answer.served_by().as_str()), (200, "b"));
+}
+
 /// Where every client is too slow after the grace of five seconds.
 async fn demanding() -> Pair {
     let table = pair_without_edge();

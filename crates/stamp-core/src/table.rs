@@ -189,7 +189,7 @@ pub struct PoolPolicy {
 /// When an attempt is repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Attempts in all, the first included.
+    /// Attempts at one stamp, the first included.
     pub attempts_max: NonZeroU32,
     /// The most repeats, in percent of requests, 0 to 100, plus 10 a second.
     pub budget_percent: u32,

@@ -2,6 +2,7 @@
 //! only, so that they build in a second.
 
 mod bench;
+mod failover;
 mod fuzz;
 mod run;
 
@@ -11,6 +12,8 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
   ci                  what .ci/run calls: format, lints, docs, tests, benches compile
   bench [--rounds N]  CPU per request and latency beside nginx, one worker each (needs nginx, wrk)
+  bench failover [--rounds N] [SCENARIO]..
+                      what clients see of failing stamps, beside nginx and HAProxy (needs both)
   fuzz [SECONDS]      every fuzz target for so long each, 60 by default (needs cargo-fuzz, nightly)";
 
 fn main() -> ExitCode {
@@ -23,6 +26,13 @@ fn main() -> ExitCode {
             Ok(rounds) => bench::run(rounds),
             Err(_) => return usage(),
         },
+        ["bench", "failover", "--rounds", rounds, names @ ..] => match rounds.parse() {
+            Ok(rounds) => failover::run(rounds, names),
+            Err(_) => return usage(),
+        },
+        ["bench", "failover", names @ ..] => failover::run(1, names),
+        // Not for people: what `bench failover` starts as stamps.
+        [failover::STAMP_COMMAND, name, port, log] => failover::serve_stamp(name, port, log),
         ["fuzz"] => fuzz::run_all(60),
         ["fuzz", seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::run_all(seconds),
