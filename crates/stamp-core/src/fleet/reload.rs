@@ -72,7 +72,7 @@ fn adopted(
     now: Moment,
 ) -> StampState {
     let fresh = StampState::new(stamp, now);
-    let tenants = table.tenants_on(index);
+    let tenants = table.active_tenants_on(index);
     let numbered = (0..NO_EDGE).zip(&stamp.failover);
     let ways: Vec<_> = numbered
         .filter(|(_, edge)| edge.to != index)
