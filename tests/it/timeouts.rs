@@ -1,5 +1,8 @@
 //! Every timeout of gateway.toml that concerns HTTP/1.1, each with its code.
 
+use rustix::process::Signal;
+
+use crate::harness::deadline::settled;
 use crate::harness::faults::BlackHole;
 use crate::harness::http1::{Broken, Request, get};
 use crate::harness::scene::{ACME, PAIR, Pair, pair_without_edge};
@@ -113,6 +116,22 @@ async fn an_endpoint_that_does_not_answer_a_connect_is_timed_out() {
     assert!([502, 503, 504].contains(&answer.status), "{}", answer.text());
     let codes = ["connect_failed", "upstream_timeout", "stamp_unavailable"];
     assert!(codes.contains(&answer.code().as_str()), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn an_answer_that_came_while_the_gateway_itself_was_paused_is_in_time() {
+    let pair = timed("response_headers").await;
+    let gate = Gate::closed();
+    pair.a.plays(gate.before(Script::EchoAndClose));
+    let mut client = pair.gateway.connect().await;
+    client.send(crate::harness::http1::post(ACME, "/", "x").bytes()).await;
+    pair.a.reached_by(1).await;
+    pair.gateway.signal(Signal::STOP);
+    gate.open();
+    // Sixty looks without a change: longer than the timeout.
+    settled("requests at home", async || pair.a.count()).await;
+    pair.gateway.signal(Signal::CONT);
+    assert_eq!(client.answer().await.served_by(), "a");
 }
 
 #[tokio::test]

@@ -79,8 +79,16 @@ struct Queue {
     waiting: VecDeque<Job>,
 }
 
+/// What came of a load.
+#[derive(Debug)]
+pub(super) struct Answers {
+    pub(super) all: Vec<Answer>,
+    /// The longest that the clock alone was late for a request: this machine's own pauses.
+    pub(super) pause: Duration,
+}
+
 /// Asks, and waits for all answers.
-pub(super) fn run(load: Load) -> Vec<Answer> {
+pub(super) fn run(load: Load) -> Answers {
     let queue = Arc::new(Mutex::new(Queue::default()));
     let mut senders: Vec<Sender<Job>> = Vec::new();
     let mut threads = Vec::new();
@@ -92,9 +100,11 @@ pub(super) fn run(load: Load) -> Vec<Answer> {
         threads.extend(thread.spawn(move || asker.run(&jobs, &queue)));
         senders.push(sender);
     }
+    let mut pause = Duration::ZERO;
     for number in 0..u64::from(load.rate) * u64::from(load.seconds) {
         let due = load.began + Duration::from_nanos(number * 1_000_000_000 / u64::from(load.rate));
         sleep_until(due);
+        pause = pause.max(now().saturating_duration_since(due));
         let job = Job { number, due };
         let Ok(mut queue) = queue.lock() else { break };
         match queue.resting.pop_front().and_then(|place| senders.get(place)) {
@@ -103,7 +113,8 @@ pub(super) fn run(load: Load) -> Vec<Answer> {
         }
     }
     drop(senders);
-    threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect()
+    let all = threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect();
+    Answers { all, pause }
 }
 
 /// One connection's thread.

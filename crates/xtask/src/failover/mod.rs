@@ -101,7 +101,7 @@ fn measure(kind: Kind, scenario: &Scenario, directory: &Path) -> Result<Cell, Bo
     }
     let answers = asking.join().map_err(|_panic| "the load generator panicked")?;
     drop(proxy);
-    report::write_down(&answers, &directory)?;
+    report::write_down(&answers.all, &directory)?;
     Ok(report::count(&answers, &marks, &directory)?)
 }
 

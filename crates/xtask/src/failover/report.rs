@@ -6,15 +6,15 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::load::{Answer, Method, Outcome};
+use super::load::{Answer, Answers, Method, Outcome};
 use super::scenario::{Action, Scenario};
 use super::stamp::{HOME, SECONDARY, log_of, wall_us};
 
 /// The head of the table.
 pub(super) const HEADER: &str = "\
 | scenario | proxy | sent | GET lost | POST lost | POST twice | mixed | p99 ms | p99.9 ms \
-| all well after s | home again after s | late at home |
-|---|---|---|---|---|---|---|---|---|---|---|---|";
+| all well after s | home again after s | late at home | machine paused ms |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|";
 
 /// An answer that takes longer is not "all well".
 const SLOW: Duration = Duration::from_millis(250);
@@ -69,6 +69,8 @@ pub(super) struct Cell {
     /// The longest of all rounds.
     well_after: Duration,
     home_again: HomeAgain,
+    /// The longest that the load generator was late by itself.
+    pause: Duration,
 }
 
 /// When the home served again, after what ailed it was mended.
@@ -90,7 +92,8 @@ pub(super) fn write_down(answers: &[Answer], directory: &Path) -> io::Result<()>
 }
 
 /// Counts.
-pub(super) fn count(answers: &[Answer], marks: &Marks, directory: &Path) -> io::Result<Cell> {
+pub(super) fn count(answers: &Answers, marks: &Marks, directory: &Path) -> io::Result<Cell> {
+    let (pause, answers) = (answers.pause, answers.all.as_slice());
     let lost = |method| {
         let is_lost = |it: &&Answer| it.method == method && it.outcome == Outcome::Lost;
         answers.iter().filter(is_lost).count()
@@ -108,6 +111,7 @@ pub(super) fn count(answers: &[Answer], marks: &Marks, directory: &Path) -> io::
         latencies: answers.iter().map(|it| it.latency).collect(),
         well_after: well_after(answers, marks),
         home_again: home_again(answers, marks),
+        pause,
     })
 }
 
@@ -167,6 +171,7 @@ impl Cell {
         }
         self.latencies.extend(other.latencies);
         self.well_after = self.well_after.max(other.well_after);
+        self.pause = self.pause.max(other.pause);
         self.home_again = self.home_again.max(other.home_again);
     }
 
@@ -180,7 +185,7 @@ impl Cell {
         };
         let late = self.late_at_home.map_or_else(|| "-".to_owned(), |late| late.to_string());
         format!(
-            "| {scenario} | {proxy} | {} | {} | {} | {} | {} | {:.0} | {:.0} | {:.1} | {home_again} | {late} |",
+            "| {scenario} | {proxy} | {} | {} | {} | {} | {} | {:.0} | {:.0} | {:.1} | {home_again} | {late} | {} |",
             self.sent,
             self.get_lost,
             self.post_lost,
@@ -189,6 +194,7 @@ impl Cell {
             self.at(990),
             self.at(999),
             self.well_after.as_secs_f64(),
+            self.pause.as_millis(),
         )
     }
 
