@@ -161,7 +161,7 @@ fn control_runtime() -> Result<Runtime, RunError> {
 fn start_control(control: &Runtime, started: Started, reloader: &Arc<Reloader>) {
     let state = started.state;
     // Names are looked up before the first request, not by it.
-    control.block_on(outbound::resolve::refresh(&state.view()));
+    control.block_on(outbound::resolve::begin(&state.view()));
     control.spawn(started.control.run());
     control.spawn(outbound::probe::run(Arc::clone(&state), started.probe_now));
     control.spawn(outbound::resolve::run(state));

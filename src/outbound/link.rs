@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::body::RequestBody;
+use crate::clock::Clock;
 
 /// The largest answer head that is read (the edge's own limit for requests is 32 KiB).
 const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -51,6 +52,8 @@ pub struct Link {
     pub bytes: Arc<LinkBytes>,
     /// When it was made.
     pub born: Moment,
+    /// How long it took to make: about one round trip.
+    pub connected_in: Duration,
     /// Requests that were sent over it before.
     pub used: u32,
 }
@@ -77,11 +80,13 @@ pub async fn connect(
     addresses: &[SocketAddr],
     timeout: Duration,
     permit: OwnedSemaphorePermit,
-    now: Moment,
+    clock: Clock,
 ) -> Result<Link, ConnectError> {
+    let born = clock.now();
     let socket = tokio::time::timeout(timeout, connect_any(addresses))
         .await
         .map_err(|_elapsed| ConnectError::Timeout(timeout))??;
+    let connected_in = clock.now().since(born);
     let bytes = Arc::new(LinkBytes::default());
     let counted = Counted { socket, bytes: Arc::clone(&bytes) };
     let (sender, connection) = http1::Builder::new()
@@ -97,7 +102,7 @@ pub async fn connect(
         }
         drop(permit);
     });
-    Ok(Link { sender, bytes, born: now, used: 0 })
+    Ok(Link { sender, bytes, born, connected_in, used: 0 })
 }
 
 async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {

@@ -130,7 +130,7 @@ impl Pool {
             }
         };
         let addresses = self.cell.addresses();
-        let link = connect(&addresses, wish.connect_timeout, permit, clock.now()).await?;
+        let link = connect(&addresses, wish.connect_timeout, permit, clock).await?;
         Ok((link, waited))
     }
 

@@ -5,9 +5,11 @@ use stamp_core::id::StampIndex;
 use stamp_core::resolve::Target;
 use stamp_core::retry::MethodClass;
 use stamp_core::standing::{EndpointStanding, Serving, Slot, StampHealth};
+use stamp_core::time::Moment;
 
 use super::error::ProxyError;
 use super::worker::WorkerView;
+use crate::state::TrialRisk;
 
 /// What core needs to know to choose a stamp.
 pub(super) fn needs(target: &Target, method: MethodClass, view: &WorkerView) -> Needs {
@@ -27,14 +29,17 @@ pub(super) fn choose(
     view: &WorkerView,
     target: &Target,
     method: MethodClass,
+    now: Moment,
 ) -> Result<Choice, ProxyError> {
     let needs = needs(target, method, view);
     let standings = &view.standings.stamps;
     let chosen = failover::choose(&view.table, standings, needs);
     let home = standings.get(target.home.at()).map(|standing| standing.health);
+    // Who would be refused otherwise has nothing to lose.
+    let risk = if chosen.is_err() { TrialRisk::None } else { risk_of(method) };
     if (chosen.is_err() || home == Some(StampHealth::Trial))
         && let Some(trial) = failover::choose_trial(&view.table, standings, needs)
-        && has_trial(view, trial.stamp)
+        && has_trial(view, trial.stamp, risk, now)
     {
         return Ok(trial);
     }
@@ -42,9 +47,18 @@ pub(super) fn choose(
 }
 
 /// Is there an endpoint whose trial nobody has?
-fn has_trial(view: &WorkerView, stamp: StampIndex) -> bool {
+fn has_trial(view: &WorkerView, stamp: StampIndex, risk: TrialRisk, now: Moment) -> bool {
     view.table.stamp(stamp).endpoints.iter().any(|endpoint| {
         let standing = view.standings.endpoints.get(endpoint.index.at());
-        standing == Some(&EndpointStanding::Trial) && view.endpoint(endpoint.index).trial_is_free()
+        standing == Some(&EndpointStanding::Trial)
+            && view.endpoint(endpoint.index).offers_trial(risk, now)
     })
+}
+
+/// What becomes of such a request when it was a trial that failed.
+pub(super) const fn risk_of(method: MethodClass) -> TrialRisk {
+    match method {
+        MethodClass::Safe | MethodClass::Idempotent => TrialRisk::None,
+        MethodClass::Other => TrialRisk::Lost,
+    }
 }

@@ -1,7 +1,6 @@
 //! One request to the stamps: attempt, judge, repeat or stop. Which endpoint, whether again and
 //! where to is core's to decide (`balance`, `retry`, `failover`).
 
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,25 +12,26 @@ use hyper::upgrade::OnUpgrade;
 use stamp_core::balance::{self, Candidate, Draw, Tried};
 use stamp_core::breaker::FailureKind;
 use stamp_core::failover::{self, Choice, Route};
+use stamp_core::id::StampIndex;
 use stamp_core::resolve::Target;
 use stamp_core::retry::{
     self, AttemptFailure, Body, Funds, IdempotencyKey, Means, MethodClass, RequestFacts,
     StatusRule, Verdict,
 };
-use stamp_core::standing::EndpointStanding;
+use stamp_core::standing::{EndpointStanding, OutReason};
 use stamp_core::table::{Balance, Stamp};
 use stamp_core::time::Moment;
 
 use super::answer::{Ending, FromStamp};
-use super::choose::needs;
+use super::choose::{needs, risk_of};
 use super::error::ProxyError;
 use super::flights::Flight;
 use super::tunnel::{self, Protocol, Tunnel};
 use super::worker::{Worker, WorkerView};
 use super::{Client, Head, Served, headers};
-use crate::outbound::body::{BodyFault, BodySource, RequestBody};
-use crate::outbound::link::{ConnectError, Link};
-use crate::outbound::pool::{Load, Pool, TakeError, Wanted, Wish};
+use crate::outbound::body::{BodySource, RequestBody};
+use crate::outbound::link::Link;
+use crate::outbound::pool::{Load, Pool, Wanted, Wish};
 use crate::state::{AttemptReport, EndpointCell, Trial};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -56,21 +56,21 @@ pub(super) struct Call<'a> {
 const EARN_EVERY: u64 = 16;
 
 /// One attempt that came to nothing.
-struct Failed {
-    failure: AttemptFailure,
+pub(super) struct Failed {
+    pub(super) failure: AttemptFailure,
     /// What the client is told if it stays at that.
-    error: ProxyError,
+    pub(super) error: ProxyError,
     /// What it says about the endpoint; `None` = nothing.
-    kind: Option<FailureKind>,
+    pub(super) kind: Option<FailureKind>,
 }
 
 /// Where one attempt goes.
-struct Place<'v> {
-    stamp: &'v Stamp,
-    place: usize,
-    cell: &'v Arc<EndpointCell>,
-    pool: Rc<Pool>,
-    trial: Option<Trial>,
+pub(super) struct Place<'v> {
+    pub(super) stamp: &'v Stamp,
+    pub(super) place: usize,
+    pub(super) cell: &'v Arc<EndpointCell>,
+    pub(super) pool: Rc<Pool>,
+    pub(super) trial: Option<Trial>,
 }
 
 /// Sends the request until a stamp answers or nothing may be tried any more.
@@ -87,25 +87,26 @@ pub(super) async fn forward(
             None => call.place_without_trial(&view)?,
         };
         course.made += 1;
-        let failed = match call.attempt(&view, &mut place, course.wanted, ending).await {
+        let failed = match call.attempt(&view, &mut place, &mut course, ending).await {
             Ok(got) => {
                 let status = AttemptFailure::Status(StatusRule::Declared);
                 if is_declared(&place, &got.response)
                     && let Some(pause) = call.goes_on(&mut course, &place, status)
-                    && call.pause(&mut course, (pause, status)).await
+                    && call.pause(&mut course, pause).await
                 {
                     continue;
                 }
                 return call.answer(&view, &place, got, ending);
             }
             Err(Stopped::ForGood(error)) => return Err(error),
+            Err(Stopped::GoesOn) => continue,
             Err(Stopped::Failed(failed)) => failed,
         };
         call.report(&mut place, failed.kind);
         let Some(pause) = call.goes_on(&mut course, &place, failed.failure) else {
             return Err(failed.error);
         };
-        if !call.pause(&mut course, (pause, failed.failure)).await {
+        if !call.pause(&mut course, pause).await {
             return Err(failed.error);
         }
     }
@@ -113,7 +114,7 @@ pub(super) async fn forward(
 
 /// What was tried so far.
 #[derive(Default)]
-struct Course {
+pub(super) struct Course {
     /// Endpoints of the present stamp.
     tried: Tried,
     /// Attempts that count.
@@ -122,16 +123,27 @@ struct Course {
     wanted: Wanted,
 }
 
+/// Where the next attempt may go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Over an edge only: the attempts at home are spent.
+    OutOnly,
+    /// Anywhere, but not again to an endpoint that keeps requests waiting.
+    Any { hangs: bool },
+}
+
 /// How an attempt ended without an answer.
-enum Stopped {
+pub(super) enum Stopped {
     /// Core may allow another.
     Failed(Failed),
+    /// Core has allowed another, and all is prepared for it.
+    GoesOn,
     /// Whatever core says: the client is at fault, or there is no room.
     ForGood(ProxyError),
 }
 
 impl Call<'_> {
-    fn worker(&self) -> &Rc<Worker> {
+    pub(super) fn worker(&self) -> &Rc<Worker> {
         &self.client.worker
     }
 
@@ -142,12 +154,15 @@ impl Call<'_> {
     ) -> impl Iterator<Item = Candidate> + Clone + use<'v, '_> {
         let worker = &self.client.worker;
         stamp.endpoints.iter().map(move |endpoint| {
-            let standing = view.standings.endpoints.get(endpoint.index.at()).copied();
-            Candidate {
-                standing: standing.unwrap_or(EndpointStanding::Unknown),
-                weight: endpoint.weight,
-                load: worker.load(view.endpoint(endpoint.index)),
-            }
+            let cell = view.endpoint(endpoint.index);
+            let standing = match view.standings.endpoints.get(endpoint.index.at()).copied() {
+                // Its one trial is under way: whoever comes now looks at the next endpoint.
+                Some(EndpointStanding::Trial) if !cell.trial_is_free() => {
+                    EndpointStanding::Out(OutReason::BreakerOpen)
+                }
+                published => published.unwrap_or(EndpointStanding::Unknown),
+            };
+            Candidate { standing, weight: endpoint.weight, load: worker.load(cell) }
         })
     }
 
@@ -158,7 +173,11 @@ impl Call<'_> {
         let cell_at =
             |place: usize| stamp.endpoints.get(place).map(|endpoint| view.endpoint(endpoint.index));
         let on_trial = balance::on_trial(candidates.clone(), tried).and_then(|place| {
-            cell_at(place).and_then(EndpointCell::take_trial).map(|t| (place, t))
+            let cell = cell_at(place)?;
+            let is_chosen = matches!(self.choice.route, Route::HomeTrial | Route::EdgeTrial { .. });
+            let offered =
+                is_chosen || cell.offers_trial(risk_of(self.method), self.worker().lately());
+            offered.then(|| cell.take_trial().map(|trial| (place, trial))).flatten()
         });
         let (place, trial) = match on_trial {
             Some((place, trial)) => (place, Some(trial)),
@@ -227,12 +246,12 @@ impl Call<'_> {
         }
     }
 
-    fn time_left(&self) -> Duration {
+    pub(super) fn time_left(&self) -> Duration {
         self.deadline.map_or(Duration::MAX, |deadline| deadline.since(self.worker().now()))
     }
 
     /// Decides whether there is another attempt, prepares it, and says how long to wait for it.
-    fn goes_on(
+    pub(super) fn goes_on(
         &mut self,
         course: &mut Course,
         place: &Place<'_>,
@@ -248,7 +267,12 @@ impl Call<'_> {
         if free {
             course.made -= 1;
         }
-        let attempts_left = place.stamp.retry.attempts_max.get().saturating_sub(course.made);
+        let attempts_max = place.stamp.retry.attempts_max.get();
+        let own_left = attempts_max.saturating_sub(course.made);
+        // The attempts that are declared are those at home: that all of its endpoints fail at once
+        // must not cost the request its one way out.
+        let only_out = own_left == 0 && attempts_max > 1 && self.way_out(&self.view).is_some();
+        let attempts_left = own_left.max(u32::from(only_out));
         let Verdict::Repeat(reason) = self.judge(failure, attempts_left) else { return None };
         let pause = if free {
             course.wanted = Wanted::Fresh;
@@ -256,7 +280,8 @@ impl Call<'_> {
         } else {
             course.wanted = Wanted::Any;
             course.tried.add(place.place);
-            self.find_next(course, failure)?
+            let hangs = matches!(failure, AttemptFailure::TimedOut | AttemptFailure::EndpointOut);
+            self.find_next(course, if only_out { Next::OutOnly } else { Next::Any { hangs } })?
         };
         self.count_repeat(reason.as_str());
         Some(pause)
@@ -265,11 +290,7 @@ impl Call<'_> {
     /// Waits for the next attempt, and finds its stamp anew: it may have been drained meanwhile.
     /// Says whether there is an attempt: none is made once the request's time is over, for an
     /// endpoint would be blamed for it.
-    async fn pause(
-        &mut self,
-        course: &mut Course,
-        (pause, failure): (Duration, AttemptFailure),
-    ) -> bool {
+    async fn pause(&mut self, course: &mut Course, pause: Duration) -> bool {
         if pause.is_zero() {
             return true;
         }
@@ -277,13 +298,13 @@ impl Call<'_> {
             return false;
         }
         tokio::time::sleep(pause).await;
-        self.find_next(course, failure).is_some()
+        self.find_next(course, Next::Any { hangs: true }).is_some()
     }
 
     /// Another endpoint of the same stamp if there is one, else across an edge, else one that was
     /// tried already, after a pause, unless it is one that keeps requests waiting: by the View of
     /// now.
-    fn find_next(&mut self, course: &mut Course, failure: AttemptFailure) -> Option<Duration> {
+    fn find_next(&mut self, course: &mut Course, wanted: Next) -> Option<Duration> {
         let now = self.worker().view();
         if !Arc::ptr_eq(&now.table, &self.view.table) {
             // The request stays with the table that it was resolved by, and is not sent anywhere
@@ -291,23 +312,40 @@ impl Call<'_> {
             return None;
         }
         self.view = Rc::clone(&now);
-        let standing = now.standings.stamps.get(self.choice.stamp.at());
-        let stays = standing.is_some_and(|standing| standing.operator.takes_requests());
-        if stays && self.has_place(&now, course.tried) {
+        if wanted != Next::OutOnly && self.has_sibling(&now, course.tried) {
             return Some(Duration::ZERO);
         }
-        let needs = needs(&self.target, self.method, &now);
-        let standings = &now.standings.stamps;
-        let elsewhere = failover::fall_through(&now.table, standings, needs, self.choice.stamp);
-        if let Some(choice) = elsewhere {
+        if let Some(choice) = self.way_out(&now) {
             self.choice = choice;
             course.tried = Tried::default();
             return Some(Duration::ZERO);
         }
-        let hangs = failure == AttemptFailure::TimedOut;
-        let again = stays && !hangs && self.has_place(&now, Tried::default());
         course.tried = Tried::default();
+        let again = wanted == Next::Any { hangs: false } && self.has_sibling(&now, course.tried);
         again.then(|| retry::back_off(course.made, self.worker().random()))
+    }
+
+    /// Would `find_next` find something after this place?
+    pub(super) fn has_elsewhere(
+        &self,
+        now: &WorkerView,
+        course: &Course,
+        place: &Place<'_>,
+    ) -> bool {
+        let mut tried = course.tried;
+        tried.add(place.place);
+        self.has_sibling(now, tried) || self.way_out(now).is_some()
+    }
+
+    fn has_sibling(&self, now: &WorkerView, tried: Tried) -> bool {
+        let standing = now.standings.stamps.get(self.choice.stamp.at());
+        let stays = standing.is_some_and(|standing| standing.operator.takes_requests());
+        stays && self.has_place(now, tried)
+    }
+
+    fn way_out(&self, now: &WorkerView) -> Option<Choice> {
+        let needs = needs(&self.target, self.method, now);
+        failover::fall_through(&now.table, &now.standings.stamps, needs, self.choice.stamp)
     }
 
     /// Tells the fleet what the attempt taught; a trial is the fleet's to free from then on.
@@ -337,8 +375,17 @@ impl Call<'_> {
         *counts.stamp(Some(number)).retries.entry(reason).or_default() += 1;
     }
 
-    fn count_attempt(&self, place: &Place<'_>, outcome: &'static str) {
-        let number = self.view.stamp(self.choice.stamp).number;
+    pub(super) fn count_attempt(&self, place: &Place<'_>, outcome: &'static str) {
+        self.count_attempt_at(self.choice.stamp, place, outcome);
+    }
+
+    pub(super) fn count_attempt_at(
+        &self,
+        stamp: StampIndex,
+        place: &Place<'_>,
+        outcome: &'static str,
+    ) {
+        let number = self.view.stamp(stamp).number;
         self.worker().counts().stamp(Some(number)).attempted(place.cell.number, outcome);
     }
 
@@ -347,7 +394,7 @@ impl Call<'_> {
         &mut self,
         view: &WorkerView,
         place: &mut Place<'_>,
-        wanted: Wanted,
+        course: &mut Course,
         ending: &mut Ending,
     ) -> Result<Got, Stopped> {
         let cell = view.stamp(self.choice.stamp);
@@ -359,9 +406,9 @@ impl Call<'_> {
         let flight = self.worker().flights().enter(entered, &self.client.wire, began);
         self.note(view, place, began, ending);
         let connect_timeout = view.live.timeouts.connect;
-        let link = self.take_link(view, place, Wish { wanted, began, connect_timeout }).await?;
-        let request = self.request(view);
-        let (response, link) = self.send(view, place, link, request).await?;
+        let wish = Wish { wanted: course.wanted, began, connect_timeout };
+        let link = self.take_link(view, place, course, wish).await?;
+        let (response, link) = self.send(view, place, course, link).await?;
         if is_gateway_error(response.status()) {
             self.count_attempt(place, "bad_status");
             self.report(place, Some(FailureKind::BadStatus));
@@ -393,45 +440,8 @@ impl Call<'_> {
         record.upstream_began = Some(began);
     }
 
-    async fn take_link(
-        &self,
-        view: &WorkerView,
-        place: &Place<'_>,
-        wish: Wish,
-    ) -> Result<Link, Stopped> {
-        let worker = self.worker();
-        let taken = place.pool.take(wish, &place.stamp.pool, worker.clock()).await;
-        let error = match taken {
-            Ok((link, waited)) => {
-                if let Some(waited) = waited {
-                    let number = view.stamp(self.choice.stamp).number;
-                    worker.counts().stamp(Some(number)).pool_wait.observe(waited);
-                }
-                return Ok(link);
-            }
-            Err(TakeError::Saturated) => {
-                self.count_attempt(place, "saturated");
-                return Err(Stopped::ForGood(ProxyError::StampSaturated));
-            }
-            Err(TakeError::Connect(error)) => error,
-        };
-        let outcome = match error {
-            ConnectError::Timeout(_) => "connect_timeout",
-            ConnectError::Unresolved | ConnectError::Socket(_) | ConnectError::Handshake(_) => {
-                "connect_failed"
-            }
-        };
-        self.count_attempt(place, outcome);
-        tracing::debug!(%error, endpoint = %place.cell.authority, "no connection");
-        Err(Stopped::Failed(Failed {
-            failure: AttemptFailure::NotConnected,
-            error: ProxyError::ConnectFailed,
-            kind: Some(FailureKind::Connect),
-        }))
-    }
-
     /// The request as this attempt's stamp gets it.
-    fn request(&self, view: &WorkerView) -> Request<RequestBody> {
+    pub(super) fn request(&self, view: &WorkerView) -> Request<RequestBody> {
         let body = self.body.as_ref().map_or(RequestBody::Empty, BodySource::body);
         let mut request = Request::new(body);
         *request.method_mut() = self.head.method.clone();
@@ -447,63 +457,6 @@ impl Call<'_> {
         }
         *request.headers_mut() = fields;
         request
-    }
-
-    async fn send(
-        &self,
-        view: &WorkerView,
-        place: &Place<'_>,
-        mut link: Link,
-        request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Link), Stopped> {
-        let before = (link.bytes.written(), link.bytes.read());
-        let timeout = view.live.timeouts.response_headers.min(self.time_left());
-        let sent = pin!(link.sender.try_send_request(request));
-        let Some(sent) = self.in_time(timeout, sent).await else {
-            self.count_attempt(place, "timeout");
-            return Err(Stopped::Failed(Failed {
-                failure: AttemptFailure::TimedOut,
-                error: ProxyError::UpstreamTimeout,
-                kind: Some(FailureKind::Timeout),
-            }));
-        };
-        let mut error = match sent {
-            Ok(response) => return Ok((response, link)),
-            Err(error) => error,
-        };
-        if let Some(fault) = self.body.as_ref().and_then(|source| source.fault()) {
-            self.count_attempt(place, "client_failed");
-            return Err(Stopped::ForGood(error_of(fault)));
-        }
-        let unsent = error.take_message().is_some() || link.bytes.written() == before.0;
-        let unheard = link.bytes.read() == before.1;
-        tracing::debug!(error = %error.error(), endpoint = %place.cell.authority, "attempt failed");
-        let failure = match (unsent, unheard && link.used > 0) {
-            (true, _) => AttemptFailure::NothingWritten,
-            (false, true) => AttemptFailure::ReusedClosedBeforeByte,
-            (false, false) => AttemptFailure::SentNoHead,
-        };
-        // A connection that was closed while it rested tells nothing about its endpoint.
-        let stale = link.used > 0 && failure != AttemptFailure::SentNoHead;
-        let kind = (!stale).then_some(FailureKind::BrokeOff);
-        self.count_attempt(place, if kind.is_some() { "broke_off" } else { "stale" });
-        Err(Stopped::Failed(Failed { failure, error: ProxyError::UpstreamProtocol, kind }))
-    }
-
-    /// Waits for the answer's head; while the client still sends, the stamp is not late.
-    async fn in_time<F: Future>(
-        &self,
-        timeout: Duration,
-        mut sent: Pin<&mut F>,
-    ) -> Option<F::Output> {
-        let worker = self.worker();
-        loop {
-            let in_time = worker.by(worker.now().after(timeout), sent.as_mut()).await;
-            let sending = self.body.as_ref().is_some_and(|source| !source.is_ended());
-            if in_time.is_some() || !sending {
-                return in_time;
-            }
-        }
     }
 
     fn answer(
@@ -577,12 +530,4 @@ struct Got {
     link: Link,
     load: Load,
     flight: Flight,
-}
-
-const fn error_of(fault: BodyFault) -> ProxyError {
-    match fault {
-        BodyFault::TooLarge => ProxyError::BodyTooLarge,
-        BodyFault::TooSlow => ProxyError::RequestTimeout,
-        BodyFault::Broken => ProxyError::BodyBroken,
-    }
 }

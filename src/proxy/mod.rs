@@ -4,12 +4,14 @@
 //! this module asks and carries out. It knows nothing of listeners, files or the admin plane.
 
 mod answer;
+mod attempt;
 mod choose;
 mod error;
 mod flights;
 mod forward;
 mod headers;
 mod identify;
+mod patience;
 mod record;
 pub(crate) mod respond;
 mod tunnel;
@@ -133,7 +135,7 @@ async fn handle(
     let target = identify::target(worker, &view, &request, peer)?;
     record.take_target(&target);
     let method = MethodClass::of(request.method());
-    let choice = choose::choose(&view, &target, method)?;
+    let choice = choose::choose(&view, &target, method, worker.lately())?;
 
     let bytes_max = live.limits.request_body_bytes_max;
     if bytes_max.is_some_and(|max| request.body().size_hint().lower() > max.get()) {

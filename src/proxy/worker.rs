@@ -239,13 +239,16 @@ impl Worker {
         let due = self.clock.instant(deadline);
         let used = self.timers.borrow_mut().pop().filter(|timer| timer.deadline() <= due);
         let mut timer = used.unwrap_or_else(|| Box::pin(tokio::time::sleep_until(due)));
+        // After a pause of this process the answer may have been in the socket for long: the sockets are
+        // looked at once more, and whoever reads them has its turn, before it is too late.
+        let mut last_look = std::pin::pin!(tokio::task::yield_now());
         let output = std::future::poll_fn(|context| {
             if let Poll::Ready(output) = future.as_mut().poll(context) {
                 return Poll::Ready(Some(output));
             }
             while timer.as_mut().poll(context).is_ready() {
                 if self.now() >= deadline {
-                    return Poll::Ready(None);
+                    return last_look.as_mut().poll(context).map(|()| None);
                 }
                 timer.as_mut().reset(due);
             }

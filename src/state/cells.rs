@@ -137,6 +137,9 @@ pub struct EndpointCell {
     /// Requests that wait for a connection, over all workers.
     pub pending: AtomicU32,
     trial_free: AtomicBool,
+    /// When a request that might be lost first left the trial to others, in milliseconds; 0 = it has
+    /// not been left.
+    trial_left_ms: AtomicU64,
     successes: Box<[Successes]>,
 }
 
@@ -156,8 +159,17 @@ impl EndpointCell {
             connections: Arc::new(Semaphore::new(limits.connections_max as usize)),
             pending: AtomicU32::new(0),
             trial_free: AtomicBool::new(true),
+            trial_left_ms: AtomicU64::new(0),
             successes: (0..limits.workers).map(|_| Successes::default()).collect(),
         })
+    }
+
+    /// A cell of no table, for tests.
+    #[cfg(test)]
+    pub(crate) fn at(addresses: Vec<SocketAddr>) -> Arc<Self> {
+        let stamp = StampId::parse("a").unwrap().into_owned();
+        let limits = CellLimits { connections_max: 1, workers: 1 };
+        Self::new(1, stamp, "a.test:8080".into(), addresses, limits)
     }
 
     /// Where to connect to; empty while a host name was never resolved.
@@ -200,6 +212,24 @@ impl EndpointCell {
         self.trial_free.load(Ordering::Acquire)
     }
 
+    /// Would `take_trial` succeed now, and is it for such a request? One that would be lost leaves
+    /// the trial to one that would not, for as long as such a one may be expected.
+    #[must_use]
+    pub fn offers_trial(&self, risk: TrialRisk, now: Moment) -> bool {
+        if !self.trial_is_free() {
+            return false;
+        }
+        if risk == TrialRisk::None {
+            return true;
+        }
+        let now_ms = u64::try_from(now.0.as_millis()).unwrap_or(u64::MAX).max(1);
+        let left = &self.trial_left_ms;
+        match left.compare_exchange(0, now_ms, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => false,
+            Err(since_ms) => now_ms.saturating_sub(since_ms) >= TRIAL_LEFT_FOR_MS,
+        }
+    }
+
     /// The trial was judged: another may be made.
     pub fn free_trial(&self) {
         self.trial_free.store(true, Ordering::Release);
@@ -210,7 +240,10 @@ impl EndpointCell {
     pub fn take_trial(self: &Arc<Self>) -> Option<Trial> {
         let taken =
             self.trial_free.compare_exchange(true, false, Ordering::AcqRel, Ordering::Relaxed);
-        taken.ok().map(|_| Trial { cell: Arc::clone(self), settled: false })
+        taken.ok().map(|_| {
+            self.trial_left_ms.store(0, Ordering::Relaxed);
+            Trial { cell: Arc::clone(self), settled: false }
+        })
     }
 }
 
@@ -219,6 +252,18 @@ impl EndpointCell {
 pub(super) struct CellLimits {
     pub(super) connections_max: u32,
     pub(super) workers: usize,
+}
+
+/// For so long, a request that would be lost leaves a trial to others.
+const TRIAL_LEFT_FOR_MS: u64 = 1000;
+
+/// What becomes of a request that is a trial, when the trial fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrialRisk {
+    /// It is repeated elsewhere, or had nowhere else to go.
+    None,
+    /// It is lost: it must not be processed twice.
+    Lost,
 }
 
 /// The right to send the one trial request of a half-open breaker: free again when dropped.

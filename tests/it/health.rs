@@ -2,9 +2,9 @@
 
 use crate::harness::files::routing_without_defaults;
 use crate::harness::gateway::{Gateway, Plan};
-use crate::harness::http1::get;
+use crate::harness::http1::{get, post};
 use crate::harness::scene::{ACME, PAIR, Pair, pair_with};
-use crate::harness::script::{Script, plain};
+use crate::harness::script::{Gate, Script, plain};
 use crate::harness::stamp::{OnAccept, Stamp};
 
 /// Tenants enough that no one of them could be called a poison tenant.
@@ -120,6 +120,72 @@ async fn errors_of_the_application_never_take_a_stamp_out() {
         }
     }
     assert_eq!(pair.b.count(), 0);
+}
+
+/// One failed request opens the breaker of a for 100 ms; probes of it are good.
+fn strict() -> String {
+    let passive = "passive = { consecutive_failures = 1, open_for = \"100ms\" }";
+    let line =
+        format!("health = {{ path = \"/healthz\", interval = \"100ms\", fall = 2, {passive} }}");
+    // Acme alone lives on a, so that its failures are enough.
+    let all = pair_with(&line);
+    all.split_inclusive('\n').filter(|line| !line.contains("stamp = \"a\", state")).collect()
+}
+
+/// A home that breaks off requests, with its breaker half-open.
+async fn on_trial() -> Pair {
+    let pair = Pair::planned(&strict(), |plan| plan).await;
+    pair.a.plays(Script::ResetAfterHead);
+    assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "b");
+    crate::harness::deadline::eventually("a half-open breaker", async || {
+        let stamp = pair.gateway.admin_get("/v1/stamps/a").await.json();
+        (stamp["endpoints"][0]["standing"] == "trial").then_some(())
+    })
+    .await;
+    pair
+}
+
+#[tokio::test]
+async fn a_post_is_no_guinea_pig_for_a_stamp_that_broke_off_requests() {
+    let pair = on_trial().await;
+    let seen = pair.a.count();
+    let answer = pair.gateway.send(&post(ACME, "/", "precious")).await;
+    assert_eq!((answer.status, pair.a.count()), (200, seen));
+    assert_eq!(answer.served_by(), "b");
+    // A GET makes the trial; it fails, and loses nothing.
+    assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "b");
+    assert_eq!(pair.a.count(), seen + 1);
+}
+
+#[tokio::test]
+async fn a_reused_connection_that_breaks_off_late_counts_against_its_stamp() {
+    let pair = Pair::planned(&strict(), |plan| plan.set("runtime", "workers", "1")).await;
+    assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "a");
+    let gate = Gate::closed();
+    pair.a.plays_once(gate.before(Script::ResetAfterHead));
+    let mut client = pair.gateway.connect().await;
+    client.send(get(ACME, "/").bytes()).await;
+    pair.a.reached_by(2).await;
+    // Much later than a connection that was closed while it rested would show it.
+    pair.a.probed_again(2).await;
+    gate.open();
+    assert_eq!(client.answer().await.status, 200);
+    crate::harness::deadline::eventually("an open breaker", async || {
+        pair.gateway.log().contains("breaker changed").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn posts_alone_bring_a_stamp_back_as_well() {
+    let pair = on_trial().await;
+    pair.a.plays(Script::Echo);
+    crate::harness::deadline::eventually("a POST served by home", async || {
+        let answer = pair.gateway.send(&post(ACME, "/", "precious")).await;
+        assert_eq!(answer.status, 200);
+        (answer.served_by() == "a").then_some(())
+    })
+    .await;
 }
 
 /// A stamp of two endpoints, `a1` and `a2`, and the gateway before them.

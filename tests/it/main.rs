@@ -15,6 +15,11 @@ mod harness;
 
 mod admin;
 mod bodies;
+mod chaos;
+mod chaos_breakers;
+mod chaos_bulkheads;
+mod chaos_partial;
+mod chaos_statuses;
 mod command_line;
 mod configuration_files;
 mod connections;

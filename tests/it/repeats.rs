@@ -1,9 +1,10 @@
 //! Section 5 of the contract, the table: when an attempt may be repeated, and when never.
 
+use crate::harness::gateway::Plan;
 use crate::harness::http1::{Request, get, post};
 use crate::harness::scene::{ACME, PAIR, Pair, pair_without_edge};
-use crate::harness::script::{Script, block};
-use crate::harness::stamp::OnAccept;
+use crate::harness::script::{Gate, Script, block};
+use crate::harness::stamp::{OnAccept, Stamp};
 
 /// How many requests of this method reached either stamp.
 fn arrivals(pair: &Pair, method: &str) -> usize {
@@ -165,4 +166,46 @@ async fn a_post_that_reached_the_only_endpoint_is_not_sent_again() {
     pair.a.plays_once(Script::ResetAfterBody);
     pair.gateway.send(&post(ACME, "/", "x")).await.assert_problem(502, "upstream_protocol_error");
     assert_eq!(pair.a.count(), 1);
+}
+
+#[tokio::test]
+async fn a_get_that_waits_goes_elsewhere_as_soon_as_its_endpoint_is_known_to_be_out() {
+    let pair = Pair::start().await;
+    pair.a.plays(Script::Hang);
+    let mut client = pair.gateway.connect().await;
+    client.send(get(ACME, "/").bytes()).await;
+    pair.a.reached_by(1).await;
+    pair.a.fails_probes();
+    // Long before `response_headers`, which is longer than any wait of the suite.
+    assert_eq!(client.answer().await.served_by(), "b");
+    let reason = [("reason", "endpoint_out")];
+    assert!(pair.gateway.metric("stampgate_retries_total", &reason).await > 0.5);
+}
+
+#[tokio::test]
+async fn a_post_that_waits_stays_with_its_endpoint_though_it_is_known_to_be_out() {
+    let pair = Pair::start().await;
+    let gate = Gate::closed();
+    pair.a.plays(gate.before(Script::Echo));
+    let mut client = pair.gateway.connect().await;
+    client.send(post(ACME, "/", "precious").bytes()).await;
+    pair.a.reached_by(1).await;
+    pair.a.fails_probes();
+    pair.gateway.serves(ACME, "b").await;
+    gate.open();
+    assert_eq!(client.answer().await.served_by(), "a");
+    assert_eq!(arrivals(&pair, "POST"), 1);
+}
+
+#[tokio::test]
+async fn a_home_whose_endpoints_all_fail_at_once_costs_no_get() {
+    let (mut first, mut second) = (Stamp::start("a").await, Stamp::start("c").await);
+    let b = Stamp::start("b").await;
+    let both = "{ url = \"http://{stamp_a}\" }, { url = \"http://{stamp_c}\" }";
+    let table = PAIR.replace("{ url = \"http://{stamp_a}\" }", both);
+    let gateway = Plan::new(&table, &[&first, &second, &b]).start().await;
+    assert_eq!(gateway.get(ACME, "/").await.status, 200);
+    first.kill().await;
+    second.kill().await;
+    assert_eq!(gateway.get(ACME, "/").await.served_by(), "b", "two attempts are for home alone");
 }

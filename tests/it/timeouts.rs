@@ -1,5 +1,9 @@
 //! Every timeout of gateway.toml that concerns HTTP/1.1, each with its code.
 
+use rustix::process::Signal;
+
+use crate::harness::deadline::settled;
+use crate::harness::faults::BlackHole;
 use crate::harness::http1::{Broken, Request, get};
 use crate::harness::scene::{ACME, PAIR, Pair, pair_without_edge};
 use crate::harness::script::{Gate, Script};
@@ -104,10 +108,8 @@ async fn a_request_that_takes_too_long_altogether_is_timed_out() {
 
 #[tokio::test]
 async fn an_endpoint_that_does_not_answer_a_connect_is_timed_out() {
-    let table = PAIR.replace("http://{stamp_a}", "http://127.0.0.1:{full}");
-    // A listener with a full backlog drops every further connect, as a black hole does.
-    let (port, _held) = full_backlog();
-    let table = table.replace("{full}", &port.to_string());
+    let hole = BlackHole::at(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+    let table = PAIR.replace("{stamp_a}", &hole.address.to_string());
     let table = table.replace("failover = [{ to = \"b\", mode = \"read_write\" }]\n", "");
     let pair = Pair::planned(&table, |plan| plan.set("timeouts", "connect", "\"200ms\"")).await;
     let answer = pair.gateway.get(ACME, "/").await;
@@ -116,23 +118,29 @@ async fn an_endpoint_that_does_not_answer_a_connect_is_timed_out() {
     assert!(codes.contains(&answer.code().as_str()), "{}", answer.text());
 }
 
-/// A port that completes no handshake, and what keeps it so.
-fn full_backlog() -> (u16, Vec<socket2::Socket>) {
-    use socket2::{Domain, Socket, Type};
-    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let anywhere: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
-    listener.bind(&anywhere.into()).unwrap();
-    listener.listen(0).unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut held = vec![listener];
-    for _ in 0..4 {
-        let filler = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        filler.set_nonblocking(true).unwrap();
-        // In progress or done: either takes a place of the backlog.
-        let _in_progress = filler.connect(&address);
-        held.push(filler);
-    }
-    (address.as_socket().unwrap().port(), held)
+#[tokio::test]
+async fn an_answer_that_came_while_the_gateway_itself_was_paused_is_in_time() {
+    let pair = timed("response_headers").await;
+    let gate = Gate::closed();
+    pair.a.plays(gate.before(Script::EchoAndClose));
+    let mut client = pair.gateway.connect().await;
+    client.send(crate::harness::http1::post(ACME, "/", "x").bytes()).await;
+    pair.a.reached_by(1).await;
+    pair.gateway.signal(Signal::STOP);
+    gate.open();
+    // Sixty looks without a change: longer than the timeout.
+    settled("requests at home", async || pair.a.count()).await;
+    pair.gateway.signal(Signal::CONT);
+    assert_eq!(client.answer().await.served_by(), "a");
+}
+
+#[tokio::test]
+async fn a_post_that_waits_for_a_connection_goes_elsewhere_once_its_endpoint_is_out() {
+    let hole = BlackHole::at(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+    let table = PAIR.replace("{stamp_a}", &hole.address.to_string());
+    let pair = Pair::planned(&table, |plan| plan.set("timeouts", "connect", "\"60s\"")).await;
+    let answer = pair.gateway.send(&crate::harness::http1::post(ACME, "/", "x")).await;
+    assert_eq!((answer.status, answer.served_by().as_str()), (200, "b"));
 }
 
 /// Where every client is too slow after the grace of five seconds.

@@ -11,7 +11,7 @@ use crate::standing::{OperatorState, Serving, StampHealth, StampStanding};
 use crate::table::{
     AcceptFrom, Access, Balance, ConflictRule, Edge, EdgeMode, Endpoint, FailbackMode,
     FailbackPolicy, HeaderRules, HealthPolicy, HostRules, Identity, PassivePolicy, PoolPolicy,
-    ResidencyIndex, RetryPolicy, RoutingTable, Stamp,
+    ResidencyIndex, RetryPolicy, RoutingTable, Stamp, TenantCount,
 };
 
 /// A stamp that serves itself and is up.
@@ -73,7 +73,10 @@ pub(crate) fn drawn(sketches: &[Sketch]) -> RoutingTable {
         fences: [vec![], vec![ResidencyIndex(0)], vec![ResidencyIndex(1)]].map(Into::into).into(),
         directory: Directory::default(),
         domains: BTreeMap::new(),
-        tenants_by_stamp: sketches.iter().map(|sketch| sketch.tenants).collect(),
+        tenants_by_stamp: sketches
+            .iter()
+            .map(|sketch| TenantCount { all: sketch.tenants, active: sketch.tenants })
+            .collect(),
         stamps,
     }
 }

@@ -85,6 +85,8 @@ pub enum AttemptFailure {
     SentNoHead,
     /// Sent, and no response head in time.
     TimedOut,
+    /// Sent, and the endpoint was found to be out before a response head came.
+    EndpointOut,
     /// A response head whose status asks for a repeat.
     Status(StatusRule),
     /// The client has the response head, or is upgraded.
@@ -142,6 +144,8 @@ pub enum RepeatReason {
     NoHead,
     /// No response head came in time.
     TimedOut,
+    /// The endpoint was found to be out while its response head was awaited.
+    EndpointOut,
     /// The status says so.
     Status,
 }
@@ -156,6 +160,7 @@ impl RepeatReason {
             Self::ConnectionClosed => "connection_closed",
             Self::NoHead => "no_head",
             Self::TimedOut => "timeout",
+            Self::EndpointOut => "endpoint_out",
             Self::Status => "status",
         }
     }
@@ -249,6 +254,7 @@ const fn repeatable(failure: AttemptFailure, request: RequestFacts) -> Verdict {
         AttemptFailure::ReusedClosedBeforeByte => RepeatReason::ConnectionClosed,
         AttemptFailure::SentNoHead => RepeatReason::NoHead,
         AttemptFailure::TimedOut => RepeatReason::TimedOut,
+        AttemptFailure::EndpointOut => RepeatReason::EndpointOut,
     };
     if request.is_idempotent() {
         return Verdict::Repeat(reason);
@@ -292,6 +298,7 @@ mod tests {
             AttemptFailure::ReusedClosedBeforeByte,
             AttemptFailure::SentNoHead,
             AttemptFailure::TimedOut,
+            AttemptFailure::EndpointOut,
             AttemptFailure::Status(StatusRule::Declared),
         ] {
             assert!(repeats(failure, GET));

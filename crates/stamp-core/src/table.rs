@@ -41,7 +41,15 @@ pub struct RoutingTable {
     /// Where each tenant lives.
     pub directory: Directory,
     pub(crate) domains: BTreeMap<Box<str>, TenantIndex>,
-    pub(crate) tenants_by_stamp: Vec<u32>,
+    pub(crate) tenants_by_stamp: Vec<TenantCount>,
+}
+
+/// How many tenants live on a stamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TenantCount {
+    pub(crate) all: u32,
+    /// Those that send requests there.
+    pub(crate) active: u32,
 }
 
 /// One stamp: a whole, isolated copy of the application.
@@ -189,7 +197,7 @@ pub struct PoolPolicy {
 /// When an attempt is repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Attempts in all, the first included.
+    /// Attempts at one stamp, the first included.
     pub attempts_max: NonZeroU32,
     /// The most repeats, in percent of requests, 0 to 100, plus 10 a second.
     pub budget_percent: u32,
@@ -408,7 +416,13 @@ impl RoutingTable {
     /// How many tenants live on this stamp.
     #[must_use]
     pub fn tenants_on(&self, stamp: StampIndex) -> u32 {
-        self.tenants_by_stamp.get(stamp.at()).copied().unwrap_or_default()
+        self.tenants_by_stamp.get(stamp.at()).copied().unwrap_or_default().all
+    }
+
+    /// How many of them are active: suspended and offboarded ones send it nothing.
+    #[must_use]
+    pub fn active_tenants_on(&self, stamp: StampIndex) -> u32 {
+        self.tenants_by_stamp.get(stamp.at()).copied().unwrap_or_default().active
     }
 
     /// The name of a residency zone.

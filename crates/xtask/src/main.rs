@@ -2,6 +2,7 @@
 //! `cargo xtask fuzz`. Standard library only, so that they build in a second.
 
 mod bench;
+mod failover;
 mod fuzz;
 mod run;
 mod sim;
@@ -14,6 +15,8 @@ usage: cargo xtask COMMAND
   sim [--seeds N]     core against its shadow model, 1000 seeds by default
   sim --seed S        one seed again; what breaks a law prints its history
   bench [--rounds N]  CPU per request and latency beside nginx, one worker each (needs nginx, wrk)
+  bench failover [--rounds N] [SCENARIO]..
+                      what clients see of failing stamps, beside nginx and HAProxy (needs both)
   fuzz [SECONDS]      every fuzz target for so long each, 60 by default (needs cargo-fuzz, nightly)";
 
 fn main() -> ExitCode {
@@ -35,6 +38,13 @@ fn main() -> ExitCode {
             Ok(seed) => sim::run_one(seed),
             Err(_) => return usage(),
         },
+        ["bench", "failover", "--rounds", rounds, names @ ..] => match rounds.parse() {
+            Ok(rounds) => failover::run(rounds, names),
+            Err(_) => return usage(),
+        },
+        ["bench", "failover", names @ ..] => failover::run(1, names),
+        // Not for people: what `bench failover` starts as stamps.
+        [failover::STAMP_COMMAND, name, port, log] => failover::serve_stamp(name, port, log),
         ["fuzz"] => fuzz::run_all(60),
         ["fuzz", seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::run_all(seconds),

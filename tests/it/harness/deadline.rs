@@ -55,3 +55,12 @@ pub fn ticks(a_second: u32) -> tokio::time::Interval {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
     interval
 }
+
+/// The same, where the first tick of each `number` comes at another time.
+pub fn ticks_from(a_second: u32, number: usize) -> tokio::time::Interval {
+    let mut interval = ticks(a_second);
+    // Steps of about 0.618 of the period lie apart from each other, however many there are.
+    let share = (u32::try_from(number).unwrap() * 618) % 1000;
+    interval.reset_after(interval.period() * share / 1000);
+    interval
+}

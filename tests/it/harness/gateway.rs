@@ -220,6 +220,28 @@ impl Gateway {
         .await
     }
 
+    /// What the admin plane tells of this stamp.
+    pub async fn stamp(&self, id: &str) -> Value {
+        let answer = self.admin_get(&format!("/v1/stamps/{id}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+
+    /// Waits until this stamp answers for the tenants of that home.
+    pub async fn answers(&self, stamp: &str, home: &str) {
+        eventually(&format!("{stamp} to answer for {home}"), async || {
+            (self.stamp(home).await["answered_by"] == stamp).then_some(())
+        })
+        .await;
+    }
+
+    /// How often another stamp began to answer for this home, as the log tells it.
+    pub fn flips(&self, home: &str) -> usize {
+        let log = self.log();
+        let flips = log.lines().filter(|line| line.contains("another stamp answers for a home"));
+        flips.filter(|line| line.contains(&format!("\"home\":\"{home}\""))).count()
+    }
+
     /// Waits until the gateway knows that no endpoint of this stamp is up.
     pub async fn knows_down(&self, stamp: &str) {
         eventually(&format!("stamp {stamp} known to be down"), async || {

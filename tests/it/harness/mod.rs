@@ -2,12 +2,15 @@
 
 pub mod client;
 pub mod command;
+pub mod crowd;
 pub mod deadline;
+pub mod faults;
 pub mod files;
 pub mod gateway;
 pub mod http1;
 pub mod metrics;
 pub mod playing;
+pub mod process;
 pub mod scene;
 pub mod script;
 pub mod stamp;

@@ -1,5 +1,6 @@
 //! One connection to a fake stamp: reads requests, records them, plays the script.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::deadline::ticks;
 use super::http1::{Broken, Framing, Head, Wire, lossy};
 use super::script::{Feed, Script, block, pattern};
 use super::stamp::{OnAccept, Seen, Shared, State};
@@ -95,7 +97,9 @@ impl Connection {
     async fn answer_probe(&mut self) -> Result<(), Broken> {
         let healthy = self.change(|state| {
             state.probes += 1;
-            state.healthy
+            let is_bad = state.bad_probes > 0;
+            state.bad_probes = state.bad_probes.saturating_sub(1);
+            state.healthy && !is_bad
         });
         let status = if healthy { "200 OK" } else { "503 Unavailable" };
         self.write(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")).await
@@ -105,6 +109,11 @@ impl Connection {
     fn note(&mut self, head: Head) -> (usize, Script) {
         self.requests += 1;
         let known = self.number;
+        if let Some(journal) = &self.shared.journal {
+            // One write, before anything is answered: it outlives the process.
+            let line = format!("{} {}\n", head.word(0), head.word(1));
+            (&*journal).write_all(line.as_bytes()).unwrap();
+        }
         let (number, place, script) = self.change(|state| {
             let connection = known.unwrap_or(state.connections);
             state.connections += usize::from(known.is_none());
@@ -133,11 +142,12 @@ impl Connection {
             }
             Script::CloseWhenReused if self.requests > 1 => Ok(Next::Close),
             Script::CloseWhenReused => Box::pin(self.play(place, Script::Echo)).await,
-            Script::Echo => self.echo(place, "").await.map(|()| Next::Keep),
+            Script::Echo => self.echo(place, 200, "").await.map(|()| Next::Keep),
+            Script::EchoAs(status) => self.echo(place, status, "").await.map(|()| Next::Keep),
             Script::EchoAndClose => {
-                self.echo(place, "Connection: close\r\n").await.map(|()| Next::Close)
+                self.echo(place, 200, "Connection: close\r\n").await.map(|()| Next::Close)
             }
-            Script::EchoAndCloseUnsaid => self.echo(place, "").await.map(|()| Next::Close),
+            Script::EchoAndCloseUnsaid => self.echo(place, 200, "").await.map(|()| Next::Close),
             Script::Raw(bytes) => self.write(bytes).await.map(|()| Next::Keep),
             Script::RawAndClose(bytes) | Script::RawBeforeBody(bytes) => {
                 self.write(bytes).await.map(|()| Next::Close)
@@ -147,6 +157,14 @@ impl Connection {
                 self.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789").await?;
                 Ok(self.reset())
             }
+            Script::For(host, script) => {
+                let meant = self.change(|state| {
+                    state.seen[place].head.header("host").is_some_and(|own| own == host)
+                });
+                let script = if meant { *script } else { Script::Echo };
+                Box::pin(self.play(place, script)).await
+            }
+            Script::Trickle => self.trickle().await.map(|()| Next::Close),
             Script::Hang => self.wire.rest().await.map(|_rest| Next::Close),
             Script::Download(length) => self.download(length).await.map(|()| Next::Keep),
             Script::Stream(feed) => self.stream(feed).await.map(|()| Next::Keep),
@@ -201,7 +219,7 @@ impl Connection {
         });
     }
 
-    async fn echo(&mut self, place: usize, fields: &str) -> Result<(), Broken> {
+    async fn echo(&mut self, place: usize, status: u16, fields: &str) -> Result<(), Broken> {
         let seen = self.change(|state| state.seen[place].clone());
         let body = json!({
             "stamp": self.shared.name,
@@ -214,11 +232,20 @@ impl Connection {
         })
         .to_string();
         let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{fields}Content-Length: {}\r\n\r\n",
+            "HTTP/1.1 {status} Echo\r\nContent-Type: application/json\r\n{fields}Content-Length: {}\r\n\r\n",
             body.len()
         );
         let body = if seen.method() == "HEAD" { String::new() } else { body };
         self.write(head + &body).await
+    }
+
+    async fn trickle(&mut self) -> Result<(), Broken> {
+        let mut ticks = ticks(50);
+        for byte in b"HTTP/1.1 200 OK\r\nX-Slow: ".iter().chain(std::iter::repeat(&b'x')) {
+            ticks.tick().await;
+            self.write([*byte]).await?;
+        }
+        Ok(())
     }
 
     async fn download(&mut self, length: u64) -> Result<(), Broken> {

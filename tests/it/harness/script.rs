@@ -9,6 +9,8 @@ use tokio::sync::{Mutex, mpsc, watch};
 pub enum Script {
     /// Answer 200 with what arrived, as JSON.
     Echo,
+    /// Answer this status with what arrived, as JSON.
+    EchoAs(u16),
     /// The same, with `Connection: close`, and close.
     EchoAndClose,
     /// The same, and close without having said so.
@@ -29,6 +31,10 @@ pub enum Script {
     CloseWhenReused,
     /// Never answer; wait for the peer to give up.
     Hang,
+    /// Send a head byte by byte that never ends, until the peer gives up.
+    Trickle,
+    /// Play this for requests of that host, echo all others.
+    For(&'static str, Box<Self>),
     /// Wait for the gate before anything but the head is read, then go on.
     Gated(Gate, Box<Self>),
     /// Answer 200 with the bytes of [`pattern`], so many.
@@ -43,7 +49,7 @@ impl Script {
     /// Is the whole request read before anything else happens?
     pub fn reads_first(&self) -> bool {
         let early = matches!(self, Self::RawBeforeBody(_) | Self::ResetAfterHead | Self::Upgrade);
-        !early && !matches!(self, Self::CloseWhenReused | Self::Gated(..))
+        !early && !matches!(self, Self::CloseWhenReused | Self::Gated(..) | Self::For(..))
     }
 }
 

@@ -2,6 +2,7 @@
 //! `script` has the scripts, `playing` the connections that play them.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -81,6 +82,8 @@ impl Seen {
 pub struct Shared {
     pub name: String,
     pub state: Mutex<State>,
+    /// Where each request is noted before it is answered, if it must outlive the process.
+    pub journal: Option<File>,
 }
 
 /// What a stamp does, and what has come to it.
@@ -90,6 +93,8 @@ pub struct State {
     pub once: VecDeque<Script>,
     pub on_accept: OnAccept,
     pub healthy: bool,
+    /// So many probes to come are answered with 503 besides.
+    pub bad_probes: usize,
     pub seen: Vec<Seen>,
     pub probes: usize,
     /// Connections that carried at least one request that was no probe.
@@ -101,21 +106,26 @@ pub struct State {
 impl Stamp {
     /// Starts a healthy stamp that echoes.
     pub async fn start(name: &str) -> Self {
-        let reserved = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        reserved.set_reuse_address(true).unwrap();
-        reserved.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        Self::start_at(name, SocketAddr::from(([127, 0, 0, 1], 0)), None)
+    }
+
+    /// The same at this address, noting its requests in this file.
+    pub fn start_at(name: &str, address: SocketAddr, journal: Option<File>) -> Self {
+        let reserved = reserve(address);
         let address = reserved.local_addr().unwrap().as_socket().unwrap();
         let state = State {
             script: Script::Echo,
             once: VecDeque::new(),
             on_accept: OnAccept::Serve,
             healthy: true,
+            bad_probes: 0,
             seen: Vec::new(),
             probes: 0,
             connections: 0,
             ended: 0,
         };
-        let shared = Arc::new(Shared { name: name.into(), state: Mutex::new(state) });
+        let state = Mutex::new(state);
+        let shared = Arc::new(Shared { name: name.into(), state, journal });
         let mut stamp =
             Self { name: name.into(), address, shared, accepting: None, _reserved: reserved };
         stamp.revive();
@@ -131,12 +141,7 @@ impl Stamp {
 
     /// Comes back on the same port.
     pub fn revive(&mut self) {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.set_reuse_address(true).unwrap();
-        socket.set_nonblocking(true).unwrap();
-        socket.bind(&self.address.into()).unwrap();
-        socket.listen(1024).unwrap();
-        let listener = TcpListener::from_std(socket.into()).unwrap();
+        let listener = listen(self.address);
         self.accepting = Some(tokio::spawn(accept(listener, Arc::clone(&self.shared))));
     }
 
@@ -164,6 +169,11 @@ impl Stamp {
         self.change(|state| state.healthy = false);
     }
 
+    /// Only the next probe is answered with 503.
+    pub fn fails_next_probe(&self) {
+        self.change(|state| state.bad_probes += 1);
+    }
+
     /// From now on `/healthz` is answered with 200 again.
     pub fn passes_probes(&self) {
         self.change(|state| state.healthy = true);
@@ -172,6 +182,11 @@ impl Stamp {
     /// All requests that reached the stamp.
     pub fn seen(&self) -> Vec<Seen> {
         self.change(|state| state.seen.clone())
+    }
+
+    /// All requests whose head reached the stamp, as `METHOD target`.
+    pub fn arrivals(&self) -> Vec<String> {
+        self.seen().iter().map(|seen| format!("{} {}", seen.method(), seen.target())).collect()
     }
 
     /// How many requests reached the stamp.
@@ -213,6 +228,22 @@ impl Stamp {
         let wanted = self.probes() + count;
         eventually("probes", async || (self.probes() >= wanted).then_some(())).await;
     }
+}
+
+/// Keeps a port ours: bound, but not listening.
+pub fn reserve(address: SocketAddr) -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&address.into()).unwrap();
+    socket
+}
+
+/// Listens on a port that is reserved.
+pub fn listen(address: SocketAddr) -> TcpListener {
+    let socket = reserve(address);
+    socket.set_nonblocking(true).unwrap();
+    socket.listen(1024).unwrap();
+    TcpListener::from_std(socket.into()).unwrap()
 }
 
 impl Drop for Stamp {

@@ -43,6 +43,7 @@ impl Fleet {
         for index in (0..).map(StampIndex).take(self.stamps.len()) {
             self.sum_up(index, now);
         }
+        self.weigh_evidence_anew(now);
         self.settle_homes(now);
     }
 
@@ -72,7 +73,7 @@ fn adopted(
     now: Moment,
 ) -> StampState {
     let fresh = StampState::new(stamp, now);
-    let tenants = table.tenants_on(index);
+    let tenants = table.active_tenants_on(index);
     let numbered = (0..NO_EDGE).zip(&stamp.failover);
     let ways: Vec<_> = numbered
         .filter(|(_, edge)| edge.to != index)

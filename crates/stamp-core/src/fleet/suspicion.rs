@@ -22,14 +22,35 @@ impl Fleet {
 
     /// The evidence about this stamp has changed: is it still about stamps?
     pub(super) fn weigh_evidence(&mut self, index: StampIndex, now: Moment) {
+        if self.notes_failure(index, now) {
+            self.judge_itself(now);
+        }
+    }
+
+    /// Another table is in force: stamps that failed may be gone, and sound ones added.
+    pub(super) fn weigh_evidence_anew(&mut self, now: Moment) {
+        for index in (0..).map(StampIndex).take(self.stamps.len()) {
+            self.notes_failure(index, now);
+        }
+        if self.suspect {
+            self.judge_itself(now);
+        }
+    }
+
+    /// Notes whether all evidence is against this stamp. Says whether that is new.
+    fn notes_failure(&mut self, index: StampIndex, now: Moment) -> bool {
         let is_sound = self.is_sound_by_evidence(index);
-        let Some(stamp) = self.stamps.get_mut(index.at()) else { return };
+        let Some(stamp) = self.stamps.get_mut(index.at()) else { return false };
         match (stamp.failed_at, is_sound) {
             (Some(_), true) => stamp.failed_at = None,
             // What never was known good has not failed.
             (None, false) if stamp.was_up => stamp.failed_at = Some(now),
-            (None, _) | (Some(_), false) => return,
+            (None, _) | (Some(_), false) => return false,
         }
+        true
+    }
+
+    fn judge_itself(&mut self, now: Moment) {
         let window = now.0.saturating_sub(self.window());
         let failing = self.stamps.iter().filter_map(|stamp| stamp.failed_at);
         let failing = failing.filter(|at| self.suspect || at.0 >= window).count();

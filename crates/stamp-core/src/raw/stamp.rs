@@ -114,7 +114,8 @@ as_written! {
 
     /// When an attempt is repeated.
     pub struct RawRetry {
-        /// Attempts in all, the first included. 1: never repeated.
+        /// Attempts at one stamp, the first included; one more may follow over an edge. 1: never
+        /// repeated.
         pub attempts: Count<1, 10> = 2,
         /// The most repeats, as a share of requests, plus 10 a second.
         pub budget: Percent = "20%",

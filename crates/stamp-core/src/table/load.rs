@@ -10,7 +10,7 @@ use super::stamps::Stamps;
 use super::tenant_file::TenantFile;
 use super::tenants::Tenants;
 use super::zones::Zones;
-use super::{Identity, KeySource, RoutingTable, identity, proof};
+use super::{Identity, KeySource, RoutingTable, TenantCount, TenantState, identity, proof};
 use crate::diagnostic::{Diagnostic, Rejected, SourceText};
 use crate::document::{self, Findings, Report, Span, Written, beside};
 use crate::raw::{self, RawRouting, RawTenantFile};
@@ -102,10 +102,11 @@ impl Loading<'_> {
         let domains = tenants.domains(&raw.domains, &identity.host.neutral);
         let (directory, kept) = tenants.finish();
         proof::prove_residency(&stamps, &directory, &mut zones, &mut self.report);
-        let mut tenants_by_stamp = vec![0; stamps.list.len()];
+        let mut tenants_by_stamp = vec![TenantCount::default(); stamps.list.len()];
         for (_, _, tenant) in directory.iter() {
             if let Some(count) = tenants_by_stamp.get_mut(tenant.home.at()) {
-                *count += 1;
+                count.all += 1;
+                count.active += u32::from(tenant.state == TenantState::Active);
             }
         }
         let (residencies, fences) = zones.into_parts();

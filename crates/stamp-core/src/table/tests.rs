@@ -557,3 +557,12 @@ fn what_stands_nowhere_in_a_broken_text_is_not_told() {
          help: mend this line: the file is TOML (https://toml.io)",
     );
 }
+
+#[test]
+fn only_active_tenants_count_as_those_that_send_requests() {
+    let tenants = "[tenants]\na = \"eu-1\"\nb = { stamp = \"eu-1\", state = \"suspended\" }\n\
+                   c = { stamp = \"eu-1\", state = \"offboarded\" }\n";
+    let table = loaded(&format!("{STAMPS}{tenants}")).table;
+    let stamp = table.find_stamp(&StampId::parse("eu-1").unwrap()).unwrap();
+    assert_eq!((table.tenants_on(stamp), table.active_tenants_on(stamp)), (3, 1));
+}

@@ -42,9 +42,16 @@ pub(crate) enum Event {
 /// Something that happens inside the gateway.
 #[derive(Debug)]
 pub(crate) enum Inside {
-    AttemptEnds(u64),
+    AttemptEnds(u64, u32),
     PauseEnds(u64),
-    BodyEnds { worker: usize, endpoint: u32, stamp: u32, link: Option<Link> },
+    /// This attempt of the request is not answered soon.
+    Waits(u64, u32),
+    BodyEnds {
+        worker: usize,
+        endpoint: u32,
+        stamp: u32,
+        link: Option<Link>,
+    },
     ControlWakes,
     Tick(u64),
     WorkerSees(usize, Rc<View>),
@@ -52,7 +59,11 @@ pub(crate) enum Inside {
     Written(Box<JournalEntry>),
     Journalled(Box<JournalEntry>),
     Probe(u32, u64),
-    Probed { endpoint: u32, round: u64, good: bool },
+    Probed {
+        endpoint: u32,
+        round: u64,
+        good: bool,
+    },
 }
 
 /// What operators decided, by stamp.
@@ -76,6 +87,8 @@ pub(crate) struct EndpointCell {
     number: u32,
     key: EndpointKey,
     trial_is_free: Cell<bool>,
+    /// When a request that might be lost first left the trial to others.
+    trial_left_at: Cell<Option<Micros>>,
     successes: Cell<u64>,
 }
 
@@ -134,6 +147,8 @@ struct Call {
     wants_fresh: bool,
     deadline: Option<Micros>,
     body_is_touched: bool,
+    /// All of them, for their events.
+    attempts: u32,
     place: Option<Place>,
 }
 
@@ -144,6 +159,7 @@ struct Place {
     stamp: Rc<StampCell>,
     endpoint: Rc<EndpointCell>,
     is_trial: bool,
+    began: Micros,
     /// The life of the machine when the attempt began.
     life: u32,
     fate: Fate,
@@ -217,7 +233,8 @@ impl Gateway {
             return;
         }
         match inside {
-            Inside::AttemptEnds(number) => self.attempt_ends(number, world),
+            Inside::AttemptEnds(number, attempt) => self.attempt_ends((number, attempt), world),
+            Inside::Waits(number, attempt) => self.waits((number, attempt), world),
             Inside::PauseEnds(number) => self.pause_ends(number, world),
             Inside::BodyEnds { worker, endpoint, stamp, link } => {
                 self.leave(worker, (endpoint, stamp));
@@ -228,7 +245,7 @@ impl Gateway {
             }
             Inside::ControlWakes => self.control_wakes(world),
             Inside::Tick(round) => self.tick(round, world),
-            Inside::WorkerSees(worker, view) => self.worker_sees(worker, &view),
+            Inside::WorkerSees(worker, view) => self.worker_sees(worker, &view, world),
             Inside::Acknowledged(worker, asked) => self.acknowledged((worker, asked), world),
             Inside::Written(entry) => self.written(&entry, world),
             Inside::Journalled(entry) => self.journalled(*entry, world),
@@ -244,12 +261,18 @@ impl Gateway {
     }
 
     /// A worker notices a View, unless it has a later one.
-    fn worker_sees(&mut self, worker: usize, view: &Rc<View>) {
+    fn worker_sees(&mut self, worker: usize, view: &Rc<View>, world: &mut World) {
         let own = &mut self.workers[worker];
-        if view.version > own.view.version {
-            own.view = Rc::clone(view);
-            let known: BTreeSet<u32> = view.endpoints.iter().map(|cell| cell.number).collect();
-            own.links.retain(|number, _| known.contains(number));
+        if view.version <= own.view.version {
+            return;
+        }
+        own.view = Rc::clone(view);
+        let known: BTreeSet<u32> = view.endpoints.iter().map(|cell| cell.number).collect();
+        own.links.retain(|number, _| known.contains(number));
+        let waiting = self.calls.iter().filter(|(_, call)| call.worker == worker);
+        let waiting: Vec<_> = waiting.map(|(number, call)| (*number, call.attempts)).collect();
+        for call in waiting {
+            self.waits(call, world);
         }
     }
 
@@ -294,7 +317,7 @@ impl StampCell {
 
 impl EndpointCell {
     fn new(number: u32, key: EndpointKey) -> Rc<Self> {
-        let (trial_is_free, successes) = (Cell::new(true), Cell::new(0));
-        Rc::new(Self { number, key, trial_is_free, successes })
+        let (trial_is_free, trial_left_at) = (Cell::new(true), Cell::new(None));
+        Rc::new(Self { number, key, trial_is_free, trial_left_at, successes: Cell::new(0) })
     }
 }

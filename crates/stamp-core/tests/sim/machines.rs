@@ -76,6 +76,8 @@ pub(crate) enum Outcome {
     NoHead,
     /// No response head in time.
     TimedOut,
+    /// The endpoint was found to be out while it was waited for: for a connection, or for a head.
+    Left { before_sending: bool },
     /// A response head; the body may break off.
     Answered { status: u16, body: Ending },
 }

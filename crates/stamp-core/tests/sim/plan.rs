@@ -143,6 +143,12 @@ impl Plan {
         self.stamps.iter().flat_map(of)
     }
 
+    /// How many tenants send it requests.
+    pub(crate) fn active_tenants_on(&self, home: StampKey) -> usize {
+        let is_there = |tenant: &&TenantPlan| tenant.home == home && tenant.is == TenantIs::Active;
+        self.tenants.values().filter(is_there).count()
+    }
+
     /// How many tenants live there.
     pub(crate) fn tenants_on(&self, home: StampKey) -> usize {
         self.tenants.values().filter(|tenant| tenant.home == home).count()

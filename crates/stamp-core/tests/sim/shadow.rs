@@ -200,6 +200,7 @@ struct StampModel {
     why: Option<FlipWhy>,
     /// Since when it takes over from an edge.
     returns_since: Option<Micros>,
+    is_home_since: Option<Micros>,
     /// How often it was lost.
     losses: u32,
     /// The operator lets it come home.

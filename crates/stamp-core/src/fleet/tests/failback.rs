@@ -136,6 +136,19 @@ fn most_stamps_failing_at_once_are_no_fault_of_theirs() {
 }
 
 #[test]
+fn a_table_without_most_of_those_that_failed_ends_the_suspicion() {
+    let mut scene = Scene::of(&three());
+    [FIRST, SECOND, THIRD].into_iter().for_each(|endpoint| scene.bad(endpoint));
+    assert!(scene.fleet.is_suspect());
+    let left = [sketch("a", &["d"], 5), sketch("d", &[], 5)];
+    scene.table = drawn(&left);
+    scene.fleet.adopt(&scene.table, scene.now);
+    assert!(!scene.fleet.is_suspect());
+    assert_eq!(scene.endpoint(FIRST), EndpointStanding::Out(OutReason::ProbeDown));
+    assert_eq!(scene.serving(), Serving::Edge(0));
+}
+
+#[test]
 fn stamps_that_fail_one_after_the_other_are_believed() {
     let mut scene = Scene::of(&three());
     for endpoint in [FIRST, SECOND, THIRD] {

@@ -15,7 +15,7 @@ use stamp_core::retry::{
     self, AttemptFailure, Body as CoreBody, Funds, IdempotencyKey, Means, MethodClass,
     RequestFacts, RetryBudget, StatusRule, Verdict,
 };
-use stamp_core::standing::{EndpointStanding, Serving, Slot, StampHealth};
+use stamp_core::standing::{EndpointStanding, OutReason, Serving, Slot, StampHealth};
 use stamp_core::table::Balance;
 
 use super::control::Inbox;
@@ -29,8 +29,18 @@ use crate::world::{MS, Micros, SECOND};
 
 /// As in `proxy::forward`.
 const EARN_EVERY: u64 = 16;
+/// Most answers come this soon: until then nobody looks whether the endpoint is still good.
+const SOON: Micros = 50 * MS;
 /// A connection that rested longer is not used again.
 const IDLE_TIMEOUT: Micros = 5 * SECOND;
+
+/// Where the next attempt may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Over an edge only: the attempts at home are spent.
+    OutOnly,
+    Any,
+}
 
 impl Gateway {
     /// A client's request arrives at some worker.
@@ -49,7 +59,7 @@ impl Gateway {
         let Some(target) = target else { return };
         let method = MethodClass::of(&request.method);
         let (number, deadline) = (request.number, request.time.map(|time| world.now + time));
-        let choice = match choose(&view, &target, method) {
+        let choice = match choose(&view, &target, method, world.now) {
             Ok(choice) => choice,
             Err(refusal) => {
                 let refused = Chosen::Refused(seen::refusal(refusal));
@@ -70,6 +80,7 @@ impl Gateway {
             wants_fresh: false,
             deadline,
             body_is_touched: false,
+            attempts: 0,
             place: None,
         };
         call.earn_retries(world);
@@ -82,7 +93,7 @@ impl Gateway {
     ) -> impl Iterator<Item = Candidate> + Clone + use<'v, '_> {
         let load = &self.workers[call.worker].load;
         view.table.stamp(call.choice.stamp).endpoints.iter().map(move |endpoint| Candidate {
-            standing: view.standing(endpoint.index.at()),
+            standing: standing_now(view, endpoint.index.at()),
             weight: endpoint.weight,
             load: load.get(&view.endpoints[endpoint.index.at()].number).copied().unwrap_or(0),
         })
@@ -94,7 +105,12 @@ impl Gateway {
         let stamp = view.table.stamp(call.choice.stamp);
         let cell = |place: usize| &view.endpoints[stamp.endpoints[place].index.at()];
         let on_trial = balance::on_trial(self.candidates((call, view)), call.tried);
-        if let Some(place) = on_trial.filter(|place| cell(*place).trial_is_free.replace(false)) {
+        let is_chosen = matches!(call.choice.route, Route::HomeTrial | Route::EdgeTrial { .. });
+        let risks = call.method == MethodClass::Other && !is_chosen;
+        let offered = on_trial.filter(|place| cell(*place).offers_trial(risks, world.now));
+        if let Some(place) = offered {
+            cell(place).trial_is_free.set(false);
+            cell(place).trial_left_at.set(None);
             return Some((place, true));
         }
         let number = view.stamps[call.choice.stamp.at()].number;
@@ -151,9 +167,15 @@ impl Gateway {
         let (number, version) = (call.request.number, call.view.version);
         world.note(|| format!("#{number} attempts {:?} ({effort:?}): {fate:?}", endpoint.key));
         world.shadow.attempts(number, (version, endpoint.key, effort), world.now);
-        call.place = Some(Place { at, stamp, endpoint, is_trial, life, fate });
+        let began = world.now;
+        call.place = Some(Place { at, stamp, endpoint, is_trial, began, life, fate });
+        call.attempts += 1;
+        let attempt = call.attempts;
         self.calls.insert(number, call);
-        self.later(fate.after, Inside::AttemptEnds(number), world);
+        self.later(fate.after, Inside::AttemptEnds(number, attempt), world);
+        if fate.after > SOON {
+            self.later(SOON, Inside::Waits(number, attempt), world);
+        }
     }
 
     fn take_link(&mut self, call: &Call, endpoint: &EndpointCell, now: Micros) -> Option<Link> {
@@ -165,7 +187,52 @@ impl Gateway {
         links.pop()
     }
 
-    pub(super) fn attempt_ends(&mut self, number: u64, world: &mut World) {
+    /// Is the endpoint that is waited for out by now, and may the request go elsewhere? A trial
+    /// stays: its end is what is waited for.
+    pub(super) fn waits(&mut self, (number, attempt): (u64, u32), world: &mut World) {
+        let Some(call) = self.calls.get(&number).filter(|call| call.attempts == attempt) else {
+            return;
+        };
+        let Some(place) = &call.place else { return };
+        let now = Rc::clone(&self.workers[call.worker].view);
+        let before_sending = place.fate.outcome == Outcome::NotConnected;
+        let is_soon = !before_sending && world.now < place.began + SOON;
+        if is_soon || place.is_trial || !Rc::ptr_eq(&now.table, &call.view.table) {
+            return;
+        }
+        let index = now.table.stamp(call.choice.stamp).endpoints[place.at].index;
+        let mut tried = call.tried;
+        tried.add(place.at);
+        let elsewhere = self.has_sibling((call, &now), tried) || way_out(call, &now).is_some();
+        if !matches!(now.standing(index.at()), EndpointStanding::Out(_)) || !elsewhere {
+            return;
+        }
+        let Some(mut call) = self.calls.remove(&number) else { return };
+        let Some(place) = call.place.take() else { return };
+        self.leaves_place((call, place), world);
+    }
+
+    fn leaves_place(&mut self, (mut call, place): (Call, Place), world: &mut World) {
+        let before_sending = place.fate.outcome == Outcome::NotConnected;
+        let (outcome, number) = (Outcome::Left { before_sending }, call.request.number);
+        world.shadow.leaves(number, self.workers[call.worker].view.version);
+        let was_touched = call.body_is_touched;
+        call.body_is_touched |= !before_sending;
+        if self.goes_on((&mut call, &place), outcome, world).is_none() {
+            call.body_is_touched = was_touched;
+            call.place = Some(place);
+            self.calls.insert(number, call);
+            return;
+        }
+        world.shadow.ended(number, (outcome, place.fate.is_processed), Reported::Nothing);
+        self.leave(call.worker, (place.endpoint.number, place.stamp.number));
+        self.attempt(call, world);
+    }
+
+    pub(super) fn attempt_ends(&mut self, (number, attempt): (u64, u32), world: &mut World) {
+        if self.calls.get(&number).is_none_or(|call| call.attempts != attempt) {
+            return;
+        }
         let Some(mut call) = self.calls.remove(&number) else { return };
         let Some(mut place) = call.place.take() else { return };
         let was_killed = world.machines.of(place.endpoint.key).life != place.life;
@@ -177,6 +244,7 @@ impl Gateway {
             Outcome::ClosedReused
             | Outcome::NoHead
             | Outcome::TimedOut
+            | Outcome::Left { .. }
             | Outcome::Answered { .. } => true,
         };
         let (reported, kind) = lesson(outcome);
@@ -189,11 +257,9 @@ impl Gateway {
         }
         if let Outcome::Answered { status, body } = outcome {
             let retry = &call.view.table.stamp(call.choice.stamp).retry;
-            let failure = AttemptFailure::Status(StatusRule::Declared);
             let is_declared = retry.statuses.contains(&status);
-            let pause = is_declared
-                .then(|| self.goes_on((&mut call, &place), (outcome, failure), world))
-                .flatten();
+            let pause =
+                is_declared.then(|| self.goes_on((&mut call, &place), outcome, world)).flatten();
             let Some(pause) = pause else {
                 return self.answer((&call, &place), (status, body), world);
             };
@@ -202,7 +268,7 @@ impl Gateway {
             return self.pause(call, pause, world);
         }
         self.leave(call.worker, (place.endpoint.number, place.stamp.number));
-        let pause = self.goes_on((&mut call, &place), (outcome, failure_of(outcome)), world);
+        let pause = self.goes_on((&mut call, &place), outcome, world);
         drop_trial(&mut place, world);
         match pause {
             Some(pause) => self.pause(call, pause, world),
@@ -226,7 +292,7 @@ impl Gateway {
     /// The stamp is found anew: it may have been drained meanwhile.
     pub(super) fn pause_ends(&mut self, number: u64, world: &mut World) {
         let Some(mut call) = self.calls.remove(&number) else { return };
-        match self.find_next(&mut call, Outcome::NotConnected, world) {
+        match self.find_next(&mut call, (Next::Any, Outcome::TimedOut), world) {
             Some(_) => self.attempt(call, world),
             None => finish(number, None, world),
         }
@@ -276,9 +342,10 @@ impl Gateway {
     fn goes_on(
         &self,
         (call, place): (&mut Call, &Place),
-        (outcome, failure): (Outcome, AttemptFailure),
+        outcome: Outcome,
         world: &mut World,
     ) -> Option<Micros> {
+        let failure = failure_of(outcome);
         let stale = matches!(
             failure,
             AttemptFailure::ReusedClosedBeforeByte | AttemptFailure::NothingWritten
@@ -288,11 +355,13 @@ impl Gateway {
             call.made -= 1;
         }
         let attempts_max = call.view.table.stamp(call.choice.stamp).retry.attempts_max.get();
-        let verdict = call.judge(failure, attempts_max.saturating_sub(call.made), world.now);
+        let own_left = attempts_max.saturating_sub(call.made);
+        let only_out = own_left == 0 && attempts_max > 1 && way_out(call, &call.view).is_some();
+        let verdict = call.judge(failure, own_left.max(u32::from(only_out)), world.now);
         let number = call.request.number;
         let gone = call.request.body == Body::Large && call.body_is_touched;
         world.note(|| format!("#{number} after {outcome:?}: {verdict:?}"));
-        let judged = (outcome, gone, seen::judged(verdict));
+        let judged = (call.view.version, outcome, (gone, seen::judged(verdict)));
         world.shadow.judged(number, judged, (place.stamp.number, world.now));
         if !matches!(verdict, Verdict::Repeat(_)) {
             return None;
@@ -302,35 +371,37 @@ impl Gateway {
             return Some(0);
         }
         call.tried.add(place.at);
-        self.find_next(call, outcome, world)
+        let next = if only_out { Next::OutOnly } else { Next::Any };
+        self.find_next(call, (next, outcome), world)
     }
 
     /// Another endpoint of the same stamp, else across an edge, else one that was tried already,
     /// after a pause: by the View of now.
-    fn find_next(&self, call: &mut Call, outcome: Outcome, world: &mut World) -> Option<Micros> {
+    fn find_next(
+        &self,
+        call: &mut Call,
+        (next, outcome): (Next, Outcome),
+        world: &mut World,
+    ) -> Option<Micros> {
         let now = Rc::clone(&self.workers[call.worker].view);
         if !Rc::ptr_eq(&now.table, &call.view.table) {
             return None;
         }
         call.view = Rc::clone(&now);
-        let stays = now.standings.stamps[call.choice.stamp.at()].operator.takes_requests();
-        if stays && self.has_place(call, call.tried) {
+        if next == Next::Any && self.has_sibling((call, &now), call.tried) {
             return Some(0);
         }
-        let needs = needs(&call.target, call.method, &now);
-        let (failed, standings) = (call.choice.stamp, &now.standings.stamps);
-        let found = failover::fall_through(&now.table, standings, needs, failed);
-        let to = found.map(|choice| now.key_of(choice.stamp));
-        let number = call.request.number;
+        let found = way_out(call, &now);
+        let (number, to) = (call.request.number, found.map(|choice| now.key_of(choice.stamp)));
         world.note(|| format!("#{number} falls through to {to:?}, View {}", now.version));
-        world.shadow.fell(number, (now.version, now.key_of(failed), to));
+        world.shadow.fell(number, (now.version, now.key_of(call.choice.stamp), to));
         if let Some(choice) = found {
             (call.choice, call.tried) = (choice, Tried::default());
             return Some(0);
         }
-        let again = stays && outcome != Outcome::TimedOut && self.has_place(call, Tried::default());
         call.tried = Tried::default();
-        if !again {
+        let hangs = matches!(outcome, Outcome::TimedOut | Outcome::Left { .. });
+        if next == Next::OutOnly || hangs || !self.has_sibling((call, &now), call.tried) {
             return None;
         }
         let pause = retry::back_off(call.made, world.dice.any());
@@ -339,11 +410,16 @@ impl Gateway {
         Some(pause)
     }
 
+    fn has_sibling(&self, (call, now): (&Call, &View), tried: Tried) -> bool {
+        let standing = now.standings.stamps[call.choice.stamp.at()];
+        standing.operator.takes_requests() && self.has_place((call, now), tried)
+    }
+
     /// Is there an endpoint for another attempt at the chosen stamp?
-    fn has_place(&self, call: &Call, tried: Tried) -> bool {
-        let balance = call.view.table.stamp(call.choice.stamp).balance;
+    fn has_place(&self, (call, view): (&Call, &View), tried: Tried) -> bool {
+        let balance = view.table.stamp(call.choice.stamp).balance;
         let draw = Draw { random: 0, turn: 0 };
-        balance::pick(self.candidates((call, &call.view)), balance, tried, draw).is_some()
+        balance::pick(self.candidates((call, view)), balance, tried, draw).is_some()
     }
 }
 
@@ -410,27 +486,60 @@ fn needs(target: &Target, method: MethodClass, view: &View) -> Needs {
     Needs { home: target.home, fence, method, slot }
 }
 
-/// As `proxy::forward::choose`.
-fn choose(view: &View, target: &Target, method: MethodClass) -> Result<Choice, Refusal> {
+/// As `proxy::choose`: who would be refused otherwise has nothing to lose.
+fn choose(
+    view: &View,
+    target: &Target,
+    method: MethodClass,
+    now: Micros,
+) -> Result<Choice, Refusal> {
     let needs = needs(target, method, view);
     let standings = &view.standings.stamps;
     let chosen = failover::choose(&view.table, standings, needs);
     let home = standings.get(target.home.at()).map(|standing| standing.health);
+    let risks = chosen.is_ok() && method == MethodClass::Other;
     if (chosen.is_err() || home == Some(StampHealth::Trial))
         && let Some(trial) = failover::choose_trial(&view.table, standings, needs)
-        && has_trial(view, trial.stamp)
+        && has_trial(view, trial.stamp, (risks, now))
     {
         return Ok(trial);
     }
     chosen
 }
 
-fn has_trial(view: &View, stamp: StampIndex) -> bool {
+fn has_trial(view: &View, stamp: StampIndex, (risks, now): (bool, Micros)) -> bool {
     view.table.stamp(stamp).endpoints.iter().any(|endpoint| {
         let place = endpoint.index.at();
-        let is_free = view.endpoints[place].trial_is_free.get();
-        view.standing(place) == EndpointStanding::Trial && is_free
+        view.standing(place) == EndpointStanding::Trial
+            && view.endpoints[place].offers_trial(risks, now)
     })
+}
+
+/// As published; but whoever comes while the one trial is under way looks at the next endpoint.
+fn standing_now(view: &View, place: usize) -> EndpointStanding {
+    match view.standing(place) {
+        EndpointStanding::Trial if !view.endpoints[place].trial_is_free.get() => {
+            EndpointStanding::Out(OutReason::BreakerOpen)
+        }
+        published => published,
+    }
+}
+
+fn way_out(call: &Call, now: &View) -> Option<Choice> {
+    let needs = needs(&call.target, call.method, now);
+    failover::fall_through(&now.table, &now.standings.stamps, needs, call.choice.stamp)
+}
+
+impl EndpointCell {
+    /// Is its trial for such a request? One that would be lost leaves it to others for a while.
+    fn offers_trial(&self, risks: bool, now: Micros) -> bool {
+        if !risks || !self.trial_is_free.get() {
+            return self.trial_is_free.get();
+        }
+        let left_at = self.trial_left_at.get();
+        self.trial_left_at.set(left_at.or(Some(now)));
+        left_at.is_some_and(|left_at| now - left_at >= SECOND)
+    }
 }
 
 fn chosen(view: &View, choice: Choice) -> Chosen {
@@ -454,7 +563,9 @@ fn in_time(fate: Fate, deadline: Option<Micros>, now: Micros) -> Fate {
 const fn lesson(outcome: Outcome) -> (Reported, Option<FailureKind>) {
     let kind = match outcome {
         Outcome::NotConnected => Some(FailureKind::Connect),
-        Outcome::NothingWritten | Outcome::ClosedReused => return (Reported::Nothing, None),
+        Outcome::NothingWritten | Outcome::ClosedReused | Outcome::Left { .. } => {
+            return (Reported::Nothing, None);
+        }
         Outcome::NoHead => Some(FailureKind::BrokeOff),
         Outcome::TimedOut => Some(FailureKind::Timeout),
         Outcome::Answered { status, .. } => FailureKind::of_status(status),
@@ -473,6 +584,8 @@ const fn failure_of(outcome: Outcome) -> AttemptFailure {
         Outcome::ClosedReused => AttemptFailure::ReusedClosedBeforeByte,
         Outcome::NoHead => AttemptFailure::SentNoHead,
         Outcome::TimedOut => AttemptFailure::TimedOut,
+        Outcome::Left { before_sending: true } => AttemptFailure::NotConnected,
+        Outcome::Left { before_sending: false } => AttemptFailure::EndpointOut,
         Outcome::Answered { .. } => AttemptFailure::Status(StatusRule::Declared),
     }
 }

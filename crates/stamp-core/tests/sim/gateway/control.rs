@@ -463,7 +463,7 @@ impl Gateway {
 
     pub(super) fn acknowledged(&mut self, (worker, asked): (usize, u64), world: &mut World) {
         let view = Rc::clone(&self.view);
-        self.worker_sees(worker, &view);
+        self.worker_sees(worker, &view, world);
         let Some((waiting, answers)) = self.control.questions.get_mut(&asked) else { return };
         waiting.remove(&worker);
         if !waiting.is_empty() {

@@ -109,6 +109,8 @@ pub(super) struct Course {
     attempts_max: u64,
     processed: u32,
     may_go: bool,
+    /// Its attempts at home are spent: the next is over an edge.
+    must_hop: bool,
     /// The last attempt met a connection that had closed while it rested: the next is free.
     is_free: bool,
     is_entitled: bool,
@@ -147,6 +149,7 @@ impl Shadow {
             attempts_max: 0,
             processed: 0,
             may_go: true,
+            must_hop: false,
             is_free: false,
             is_entitled: self.is_strict && self.is_entitled(tenant, home, request),
         };
@@ -257,12 +260,23 @@ impl Shadow {
             Outcome::NotConnected => Reported::FailedBeforeSending,
             // Closed while it rested: that says nothing of the endpoint.
             Outcome::NothingWritten | Outcome::ClosedReused => Reported::Nothing,
+            // Known to be out already.
+            Outcome::Left { .. } => Reported::Nothing,
             Outcome::NoHead | Outcome::TimedOut | Outcome::Answered { status: 502..=504, .. } => {
                 Reported::FailedAfterSending
             }
             Outcome::Answered { .. } => Reported::Success,
         };
         self.must(expected == reported, || format!("{outcome:?} is reported as {reported:?}"));
+    }
+
+    /// The gateway gave up waiting for an endpoint.
+    pub(crate) fn leaves(&mut self, number: u64, version: usize) {
+        let facts = self.facts(version);
+        let Some(course) = self.courses.get(&number) else { return };
+        let standing = course.at.and_then(|at| facts.endpoints.get(&at).copied());
+        let is_out = matches!(standing, Some(Standing::ProbeDown | Standing::BreakerOpen));
+        self.must(is_out, || format!("#{number} leaves an endpoint that is {standing:?}"));
     }
 
     /// The trial of an endpoint was judged, or came to nothing.
@@ -274,11 +288,14 @@ impl Shadow {
     pub(crate) fn judged(
         &mut self,
         number: u64,
-        (outcome, body_is_gone, judged): (Outcome, bool, Judged),
+        (version, outcome, (body_is_gone, judged)): (usize, Outcome, (bool, Judged)),
         (account, now): (u32, Micros),
     ) {
         let Some(course) = self.courses.get(&number).cloned() else { return };
-        let expected = course.verdict((outcome, body_is_gone), now);
+        let facts = self.facts(version);
+        let way_out = matches!(course.over_edges(&facts, None), Chosen::Serve(_))
+            && course.stamps.last() == Some(&course.home);
+        let expected = course.verdict((outcome, body_is_gone, way_out), now);
         let Some(bucket) = self.budgets.get_mut(&account) else { return };
         bucket.add(0.0, now);
         let saved = bucket.saved;
@@ -299,6 +316,7 @@ impl Shadow {
         if let Some(course) = self.courses.get_mut(&number) {
             course.may_go = judged == Judged::Repeat;
             course.is_free = is_stale(outcome);
+            course.must_hop = !course.is_free && course.made >= course.attempts_max;
             course.tried.extend(course.at.filter(|_| !is_stale(outcome)));
         }
     }
@@ -331,7 +349,8 @@ impl Shadow {
         let Some(stamp) = course.stamps.last().copied() else { return };
         let of_stamp = facts.endpoints.range((stamp, 0)..=(stamp, u8::MAX));
         let mut left = of_stamp.filter(|(key, it)| it.is_usable() && !course.tried.contains(key));
-        let is_last = left.next().is_none() && outcome != Outcome::TimedOut && pause >= 12_500;
+        let hangs = matches!(outcome, Outcome::TimedOut | Outcome::Left { .. });
+        let is_last = left.next().is_none() && !hangs && pause >= 12_500;
         course.tried.clear();
         self.counts.again += 1;
         self.must(is_last, || format!("#{number} starts over after {outcome:?} and {pause} us"));
@@ -349,12 +368,20 @@ impl Shadow {
 
 impl Course {
     /// By the contract's table, but for the budget.
-    fn verdict(&self, (outcome, body_is_gone): (Outcome, bool), now: Micros) -> Judged {
+    /// The attempts that are declared are those at home; one more may follow over an edge.
+    fn verdict(
+        &self,
+        (outcome, body_is_gone, way_out): (Outcome, bool, bool),
+        now: Micros,
+    ) -> Judged {
         let is_repeatable = match outcome {
-            Outcome::NotConnected | Outcome::NothingWritten => true,
+            Outcome::NotConnected
+            | Outcome::NothingWritten
+            | Outcome::Left { before_sending: true } => true,
             Outcome::ClosedReused
             | Outcome::NoHead
             | Outcome::TimedOut
+            | Outcome::Left { before_sending: false }
             | Outcome::Answered { .. } => self.request.is_idempotent(),
         };
         // A connection that had closed while it rested costs no attempt.
@@ -363,7 +390,9 @@ impl Course {
         match () {
             () if !is_repeatable => Judged::Stop(Stop::NotIdempotent),
             () if body_is_gone => Judged::Stop(Stop::BodyGone),
-            () if made >= self.attempts_max => Judged::Stop(Stop::AttemptsSpent),
+            () if made >= self.attempts_max && !(way_out && self.attempts_max > 1) => {
+                Judged::Stop(Stop::AttemptsSpent)
+            }
             () if is_late => Judged::Stop(Stop::DeadlineOver),
             () => Judged::Repeat,
         }
@@ -430,7 +459,7 @@ impl Course {
     /// Home, or one declared hop from it and never another.
     fn is_way(&self, facts: &Facts, stamp: StampKey) -> bool {
         match self.stamps.last() {
-            Some(last) if *last == stamp => true,
+            Some(last) if *last == stamp => !self.must_hop,
             Some(last) if *last != self.home => false,
             Some(_) | None => stamp == self.home || self.edge(facts, stamp),
         }

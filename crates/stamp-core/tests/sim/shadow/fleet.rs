@@ -65,6 +65,7 @@ impl StampModel {
             serves: Serves::Home,
             why: None,
             returns_since: None,
+            is_home_since: None,
             losses: 0,
             is_released: false,
             drill: None,
@@ -175,9 +176,9 @@ impl Shadow {
     }
 
     fn tenants_served(&self, stamp: StampKey) -> usize {
-        let own = self.plan.tenants_on(stamp);
+        let own = self.plan.active_tenants_on(stamp);
         let guests = self.stamps.iter().filter(|it| it.1.serves == Serves::Edge(stamp));
-        own + guests.map(|(home, _)| self.plan.tenants_on(*home)).sum::<usize>()
+        own + guests.map(|(home, _)| self.plan.active_tenants_on(*home)).sum::<usize>()
     }
 
     /// Nothing, or something, is in flight at a stamp: counted when every worker had acknowledged.
@@ -202,6 +203,7 @@ impl Shadow {
                 self.flip(*home, (*ends, *is), (*why, now, doubted));
             }
         }
+        self.settle_stamps(step, now);
         self.check_barred(told);
         self.compare((step, now), &seen);
         self.check_serving(step, now);
@@ -353,7 +355,9 @@ impl Shadow {
                 && model.is_eligible()
                 && now - model.operator_since >= ramp;
             let is_told = model.told_operator == Operator::Active;
-            model.is_warm |= has_warmed && (is_told || step == Step::Tick);
+            // Whoever came home in this very step may be found warm in it, or in the next.
+            let is_due = step == Step::Tick && model.is_home_since < Some(now);
+            model.is_warm |= has_warmed && (is_told || is_due);
             let operator = self.operator(key);
             let Some(model) = self.stamps.get_mut(&key) else { continue };
             if model.health != health {

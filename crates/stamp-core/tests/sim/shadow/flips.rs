@@ -67,6 +67,7 @@ impl Shadow {
         model.returns_since = returns.then_some(now);
         if is == Serves::Home {
             (model.was_lost, model.is_released) = (false, false);
+            model.is_home_since = Some(now);
         }
         if why == FlipWhy::HomeDown {
             (model.drill, model.is_released) = (None, false);

@@ -1,0 +1,154 @@
+//! One attempt's connection and exchange: taken, sent over, and what it means when either fails. Whether
+//! there is another attempt is `forward`'s to ask.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use stamp_core::breaker::FailureKind;
+use stamp_core::retry::AttemptFailure;
+use stamp_core::time::Moment;
+
+use super::error::ProxyError;
+use super::forward::{Call, Course, Failed, Place, Stopped};
+use super::patience::{Patience, Waited};
+use super::worker::WorkerView;
+use crate::outbound::body::{BodyFault, RequestBody};
+use crate::outbound::link::{ConnectError, Link};
+use crate::outbound::pool::{TakeError, Wish};
+
+/// A connection as it was when a request was sent.
+#[derive(Clone, Copy)]
+struct Before {
+    at: Moment,
+    written: u64,
+    read: u64,
+}
+
+/// Besides two round trips: what either side may need to notice.
+const STALE_SHOWS_WITHIN: Duration = Duration::from_millis(2);
+
+impl Call<'_> {
+    /// A connection to the place.
+    pub(super) async fn take_link(
+        &mut self,
+        view: &WorkerView,
+        place: &Place<'_>,
+        course: &mut Course,
+        wish: Wish,
+    ) -> Result<Link, Stopped> {
+        let stamp = self.choice.stamp;
+        let taken = pin!(place.pool.take(wish, &place.stamp.pool, self.worker().clock()));
+        let taken = match self.wait_for_link(course, place, taken).await {
+            Waited::Over(taken) => taken,
+            Waited::EndpointOut | Waited::TooLong => {
+                self.count_attempt_at(stamp, place, "endpoint_out");
+                return Err(Stopped::GoesOn);
+            }
+        };
+        let error = match taken {
+            Ok((link, waited)) => {
+                if let Some(waited) = waited {
+                    let number = view.stamp(stamp).number;
+                    self.worker().counts().stamp(Some(number)).pool_wait.observe(waited);
+                }
+                return Ok(link);
+            }
+            Err(TakeError::Saturated) => {
+                self.count_attempt(place, "saturated");
+                return Err(Stopped::ForGood(ProxyError::StampSaturated));
+            }
+            Err(TakeError::Connect(error)) => error,
+        };
+        let outcome = match error {
+            ConnectError::Timeout(_) => "connect_timeout",
+            ConnectError::Unresolved | ConnectError::Socket(_) | ConnectError::Handshake(_) => {
+                "connect_failed"
+            }
+        };
+        self.count_attempt(place, outcome);
+        tracing::debug!(%error, endpoint = %place.cell.authority, "no connection");
+        Err(Stopped::Failed(Failed {
+            failure: AttemptFailure::NotConnected,
+            error: ProxyError::ConnectFailed,
+            kind: Some(FailureKind::Connect),
+        }))
+    }
+
+    /// Sends the request and waits for its answer's head.
+    pub(super) async fn send(
+        &mut self,
+        view: &WorkerView,
+        place: &Place<'_>,
+        course: &mut Course,
+        mut link: Link,
+    ) -> Result<(Response<Incoming>, Link), Stopped> {
+        let (written, read) = (link.bytes.written(), link.bytes.read());
+        let before = Before { at: self.worker().now(), written, read };
+        let timeout = view.live.timeouts.response_headers.min(self.time_left());
+        let sent = pin!(link.sender.try_send_request(self.request(view)));
+        let stamp = self.choice.stamp;
+        let sent = match self
+            .wait_for_head(course, place, Patience { began: before.at, timeout }, sent)
+            .await
+        {
+            Waited::Over(sent) => sent,
+            Waited::EndpointOut => {
+                self.count_attempt_at(stamp, place, "endpoint_out");
+                return Err(Stopped::GoesOn);
+            }
+            Waited::TooLong => {
+                self.count_attempt(place, "timeout");
+                return Err(Stopped::Failed(Failed {
+                    failure: AttemptFailure::TimedOut,
+                    error: ProxyError::UpstreamTimeout,
+                    kind: Some(FailureKind::Timeout),
+                }));
+            }
+        };
+        match sent {
+            Ok(response) => Ok((response, link)),
+            Err(error) => Err(self.broke_off(place, &link, before, error)),
+        }
+    }
+
+    /// The connection ended before the answer's head.
+    fn broke_off(
+        &self,
+        place: &Place<'_>,
+        link: &Link,
+        before: Before,
+        mut error: TrySendError<Request<RequestBody>>,
+    ) -> Stopped {
+        if let Some(fault) = self.body.as_ref().and_then(|source| source.fault()) {
+            self.count_attempt(place, "client_failed");
+            return Stopped::ForGood(error_of(fault));
+        }
+        let unsent = error.take_message().is_some() || link.bytes.written() == before.written;
+        let unheard = link.bytes.read() == before.read;
+        tracing::debug!(error = %error.error(), endpoint = %place.cell.authority, "attempt failed");
+        let failure = match (unsent, unheard && link.used > 0) {
+            (true, _) => AttemptFailure::NothingWritten,
+            (false, true) => AttemptFailure::ReusedClosedBeforeByte,
+            (false, false) => AttemptFailure::SentNoHead,
+        };
+        // A connection that was closed while it rested tells nothing about its endpoint. That it was,
+        // shows a round trip after the request was sent; what breaks off later had taken the request.
+        let at_once =
+            self.worker().now().since(before.at) <= link.connected_in * 2 + STALE_SHOWS_WITHIN;
+        let stale = link.used > 0 && (unsent || at_once) && failure != AttemptFailure::SentNoHead;
+        let kind = (!stale).then_some(FailureKind::BrokeOff);
+        self.count_attempt(place, if kind.is_some() { "broke_off" } else { "stale" });
+        Stopped::Failed(Failed { failure, error: ProxyError::UpstreamProtocol, kind })
+    }
+}
+
+const fn error_of(fault: BodyFault) -> ProxyError {
+    match fault {
+        BodyFault::TooLarge => ProxyError::BodyTooLarge,
+        BodyFault::TooSlow => ProxyError::RequestTimeout,
+        BodyFault::Broken => ProxyError::BodyBroken,
+    }
+}
