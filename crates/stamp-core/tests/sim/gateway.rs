@@ -23,6 +23,7 @@ use crate::world::{MS, Micros};
 use control::Control;
 
 mod call;
+mod choose;
 mod control;
 mod prober;
 mod seen;

@@ -330,7 +330,11 @@ impl Shadow {
                 kept || Some(percent) == share(passed, ramp)
             }
             Standing::Warming(percent) => percent % 10 == 0 && (10..=90).contains(&percent),
-            _ => model.warms_since != Some(now) || has_suspected,
+            Standing::Up
+            | Standing::Unknown
+            | Standing::Trial
+            | Standing::ProbeDown
+            | Standing::BreakerOpen => model.warms_since != Some(now) || has_suspected,
         };
         // Warming and warm are told as one and the same, but for the first and the last step.
         let told = std::mem::replace(&mut model.told, seen);
@@ -456,8 +460,7 @@ impl Shadow {
 
 /// The share in per cent of what came back so long ago; `None` = all of it.
 pub(super) fn share(passed: Micros, ramp: Micros) -> Option<u8> {
-    let tenth = ramp / 10;
-    let tenths = if tenth == 0 { 10 } else { (passed / tenth).saturating_add(1).min(10) };
+    let tenths = passed.checked_div(ramp / 10).map_or(10, |done| done.saturating_add(1).min(10));
     u8::try_from(tenths * 10).ok().filter(|percent| *percent < 100)
 }
 

@@ -129,7 +129,9 @@ impl Shadow {
     fn next_of(&self, home: StampKey, was: Serves) -> Serves {
         match was {
             Serves::Split { edge, .. } if self.is_sound_edge(home, edge) => Serves::Edge(edge),
-            _ => self.first_edge(home).map_or(Serves::Nobody, Serves::Edge),
+            Serves::Split { .. } | Serves::Home | Serves::Edge(_) | Serves::Nobody => {
+                self.first_edge(home).map_or(Serves::Nobody, Serves::Edge)
+            }
         }
     }
 

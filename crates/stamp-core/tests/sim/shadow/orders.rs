@@ -142,7 +142,11 @@ impl Shadow {
             Decided::WouldStrand(_) => drill.is_some() && most > 0,
             Decided::NotEligible => drill.is_some() && !serves && least == 0,
             Decided::Commit => drill.is_none() || (serves && least == 0),
-            _ => false,
+            Decided::AlreadySo
+            | Decided::UnknownStamp
+            | Decided::NotDraining
+            | Decided::NotDrained
+            | Decided::NoSuchStep => false,
         };
         if decided == Decided::Commit {
             model.drill = drill;
