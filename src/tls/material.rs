@@ -297,14 +297,12 @@ fn own_identity<'a>(
     };
     let chain = certificates(cert, chain)?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
-        let path = path.clone();
-        in_file(
-            &path.clone(),
-            match error {
-                pem::Error::NoItemsFound => TlsFault::NoKey(path),
-                source => TlsFault::Pem { path, source },
-            },
-        )
+        let fault = if matches!(error, pem::Error::NoItemsFound) {
+            TlsFault::NoKey(path.clone())
+        } else {
+            TlsFault::Pem { path: path.clone(), source: error }
+        };
+        in_file(path, fault)
     })?;
     Ok(Some(OwnIdentity { path, chain, key }))
 }

@@ -45,7 +45,7 @@ impl Authority {
 
     /// A certificate for this name or address.
     pub fn issues(&self, name: &str) -> Papers {
-        self.sign(CertificateParams::new(vec![name.to_owned()]).unwrap())
+        self.sign(&CertificateParams::new(vec![name.to_owned()]).unwrap())
     }
 
     /// The same, expired years ago.
@@ -53,10 +53,10 @@ impl Authority {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         (params.not_before, params.not_after) =
             (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
-        self.sign(params)
+        self.sign(&params)
     }
 
-    fn sign(&self, params: CertificateParams) -> Papers {
+    fn sign(&self, params: &CertificateParams) -> Papers {
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         Papers { cert: cert.pem(), key: key.serialize_pem() }

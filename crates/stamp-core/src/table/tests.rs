@@ -233,7 +233,8 @@ fn the_version_is_there_and_first() {
 
 #[test]
 fn keys_of_later_versions_are_unknown() {
-    let told = mistakes(&format!("{STAMPS}proxy_protocol = \"v2\"\nfailback = {{ slope = \"3s\" }}\n"));
+    let told =
+        mistakes(&format!("{STAMPS}proxy_protocol = \"v2\"\nfailback = {{ slope = \"3s\" }}\n"));
     assert!(told.contains(
         "<slope> unknown key `slope`; help: the keys known here are `mode`, `hold`, `ramp`"
     ));

@@ -38,7 +38,8 @@ fn the_files_of_tls_are_beside_routing_toml_and_have_a_place_in_it() {
     let paths = ["/etc/c", "/etc/tls/ca.crt", "/k"].map(PathBuf::from);
     assert_eq!(loaded.files, paths);
     let text = text(&stamp(OVER_TLS, line)).text;
-    let words: Vec<_> = loaded.tls_files.values().map(|place| &text[place.clone()]).collect();
+    let words: Vec<_> =
+        loaded.tls_files.values().map(|place| text.get(place.clone()).unwrap()).collect();
     assert_eq!(words, ["\"c\"", "\"tls/ca.crt\"", "\"/k\""]);
 }
 
@@ -47,7 +48,7 @@ fn stamps_in_the_clear_may_inherit_tls_and_do_not_use_it() {
     let defaults = "[defaults.stamp]\ntls = { ca = \"ca.crt\" }\n";
     let loaded = loaded(&format!("{defaults}{}", stamp(IN_THE_CLEAR, "")));
     assert_eq!(loaded.table.stamps()[0].tls, None);
-    assert_eq!(loaded.files, [PathBuf::new(); 0]);
+    assert!(loaded.files.is_empty());
 }
 
 #[test]
