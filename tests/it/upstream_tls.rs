@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::harness::command::stampgate;
 use crate::harness::deadline::eventually;
 use crate::harness::files::{Directory, routing, routing_without_defaults};
-use crate::harness::gateway::Plan;
+use crate::harness::gateway::{Plan, SYSTEM_CERTIFICATES};
 use crate::harness::http1::{Request, get, post};
 use crate::harness::scene::{ACME, PAIR, Pair};
 use crate::harness::script::{Gate, Script, block};
@@ -114,15 +114,35 @@ async fn a_stamp_of_an_unknown_authority_is_never_talked_to() {
     assert_never_talked_to(case, PRIVATE, "UnknownIssuer").await;
 }
 
+/// A stamp that only those know whom the system trusts.
+const OF_THE_SYSTEM: &str = "tls = { server_name = \"stamp.a.internal\" }";
+
+#[tokio::test]
+async fn without_a_ca_those_count_whom_the_system_trusts() {
+    let case = Case::of(NAME).await;
+    let plan = case.plan(&over_tls(OF_THE_SYSTEM));
+    let gateway = plan.file(SYSTEM_CERTIFICATES, &case.authority.pem).start().await;
+    assert_eq!(gateway.get(ACME, "/").await.served_by(), "a");
+}
+
 #[tokio::test]
 async fn a_private_authority_is_none_of_the_systems() {
     let case = Case::of(NAME).await;
-    let lines = "tls = { server_name = \"stamp.a.internal\" }";
-    // A machine without any certificates refuses the table instead.
-    let bundle = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
-    if bundle.iter().any(|path| std::path::Path::new(path).exists()) {
-        assert_never_talked_to(case, lines, "UnknownIssuer").await;
-    }
+    let plan = case.plan(&over_tls(&format!("{OF_THE_SYSTEM}\n{BLIND}")));
+    let gateway = plan.file(SYSTEM_CERTIFICATES, &Authority::new().pem).start().await;
+    assert_eq!(gateway.get(ACME, "/").await.served_by(), "b");
+    assert_eq!((case.a.count(), case.a.probes()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_named_authority_takes_the_place_of_the_systems() {
+    let case = Case::of(NAME).await;
+    let other = Authority::new();
+    case.a.presents(other.issues(NAME).served());
+    let plan = case.plan(&over_tls(&format!("{PRIVATE}\n{BLIND}")));
+    let gateway = plan.file(SYSTEM_CERTIFICATES, &other.pem).start().await;
+    assert_eq!(gateway.get(ACME, "/").await.served_by(), "b");
+    assert_eq!((case.a.count(), case.a.probes()), (0, 0));
 }
 
 #[tokio::test]
