@@ -28,6 +28,9 @@ const FIRST_PROBES_SPREAD: Duration = Duration::from_secs(1);
 /// Up to so many endpoints, all first probes go out at once.
 const FIRST_PROBES_AT_ONCE: usize = 64;
 
+/// However often one is asked for at once, the probes of an endpoint begin no closer together.
+const ASKED_FOR_EVERY: Duration = Duration::from_millis(50);
+
 /// A probe task and what it was started for.
 #[derive(Debug)]
 struct Prober {
@@ -112,17 +115,23 @@ impl Probes {
     async fn run(self, first: Duration) {
         tokio::time::sleep(first).await;
         loop {
-            let began = self.state.clock().instant(self.state.clock().now());
+            let began = self.state.clock().now();
             let probe = probe(&self.cell, &self.policy);
             let good = tokio::time::timeout(self.policy.timeout, probe).await.unwrap_or(false);
             let result = if good { ProbeResult::Good } else { ProbeResult::Bad };
+            if good {
+                self.cell.probed(began);
+            }
             self.state.probed(self.cell.number, result).await;
             let asked = self.state.ask(|reply| Command::Health(self.cell.number, reply)).await;
             let health = asked.ok().flatten().unwrap_or_default();
             let wait = next_probe_in(&self.policy, health, fastrand::u64(..));
             tokio::select! {
-                () = tokio::time::sleep_until(began + wait) => {}
-                () = self.now.notified() => {}
+                () = tokio::time::sleep_until(self.state.clock().instant(began.after(wait))) => {}
+                () = self.now.notified() => {
+                    let soonest = began.after(ASKED_FOR_EVERY.min(wait));
+                    tokio::time::sleep_until(self.state.clock().instant(soonest)).await;
+                }
             }
         }
     }

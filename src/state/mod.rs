@@ -13,6 +13,7 @@ mod registry;
 pub mod report;
 mod status;
 mod view;
+mod waiting;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -114,6 +115,11 @@ impl State {
                 cell.free_trial();
             }
         }
+    }
+
+    /// Asks for a probe of this endpoint at once: it has gone silent.
+    pub fn doubt(&self, endpoint: u32) {
+        self.events.try_send(Event::Silent(endpoint)).ok();
     }
 
     /// Tells the control task what a probe found.

@@ -43,5 +43,6 @@ mod reload;
 mod reload_refused;
 mod repeats;
 mod shutdown;
+mod silence;
 mod timeouts;
 mod tokens;
