@@ -57,7 +57,7 @@ impl Call<'_> {
             }
             let mut word = pin!(place.cell.word().notified());
             word.as_mut().enable();
-            self.worker().state().doubt(place.cell.number);
+            self.worker().state().ask_probe(place.cell.number);
             tokio::select! {
                 () = word => {}
                 changed = changes.changed() => if changed.is_err() {

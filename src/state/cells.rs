@@ -141,8 +141,9 @@ pub struct EndpointCell {
     /// When a request that might be lost first left the trial to others, in milliseconds; 0 = it has
     /// not been left.
     trial_left_ms: AtomicU64,
-    /// When its last good probe began, in microseconds.
+    /// When its last good probe began, and when a request asked for one last, in microseconds.
     probed_us: AtomicU64,
+    asked_us: AtomicU64,
     /// Rings when it says something after it was silent.
     word: Notify,
     successes: Box<[Successes]>,
@@ -166,6 +167,7 @@ impl EndpointCell {
             trial_free: AtomicBool::new(true),
             trial_left_ms: AtomicU64::new(0),
             probed_us: AtomicU64::new(0),
+            asked_us: AtomicU64::new(0),
             word: Notify::new(),
             successes: (0..limits.workers).map(|_| Successes::default()).collect(),
         })
@@ -226,6 +228,17 @@ impl EndpointCell {
         Moment(Duration::from_micros(self.probed_us.load(Ordering::Relaxed)))
     }
 
+    /// May a request ask for a probe at once? Yes, unless another one just did.
+    pub fn may_ask(&self, now: Moment) -> bool {
+        let now_us = u64::try_from(now.0.as_micros()).unwrap_or(u64::MAX);
+        let apart_us = PROBES_APART.as_micros();
+        let asked = self.asked_us.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |asked_us| {
+            let since_us = now_us.saturating_sub(asked_us);
+            (asked_us == 0 || u128::from(since_us) >= apart_us).then_some(now_us)
+        });
+        asked.is_ok()
+    }
+
     /// Rings when a good probe or, after a silence, an answer comes back.
     pub fn word(&self) -> &Notify {
         &self.word
@@ -278,6 +291,9 @@ pub(super) struct CellLimits {
     pub(super) connections_max: u32,
     pub(super) workers: usize,
 }
+
+/// However often one is asked for at once, the probes of an endpoint begin no closer together.
+pub const PROBES_APART: Duration = Duration::from_millis(50);
 
 /// For so long, a request that would be lost leaves a trial to others.
 const TRIAL_LEFT_FOR_MS: u64 = 1000;

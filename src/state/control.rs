@@ -49,8 +49,8 @@ pub(super) enum Event {
         endpoint: u32,
         result: ProbeResult,
     },
-    /// A worker hears nothing of this endpoint.
-    Silent(u32),
+    /// A request wants to know how this endpoint is.
+    AskedProbe(u32),
     Command(Command),
     Journalled {
         entry: JournalEntry,
@@ -283,7 +283,7 @@ impl Control {
                     self.fleet.probed(told.index, result, self.state.clock.now());
                 }
             }
-            Event::Silent(endpoint) => drop(self.probe_now.send(endpoint)),
+            Event::AskedProbe(endpoint) => drop(self.probe_now.send(endpoint)),
             Event::Command(command) => self.take_command(command),
             Event::Journalled { entry, written, done } => {
                 self.take_journalled(entry, written, done);
