@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use stamp_core::silence::Silence;
 use stamp_core::table::PoolPolicy;
 use stamp_core::time::Moment;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -33,6 +34,7 @@ pub struct Pool {
     waiting: Cell<u32>,
     given_back: Notify,
     load: Cell<u32>,
+    silence: Cell<Silence>,
 }
 
 /// Which connection will do.
@@ -80,6 +82,7 @@ impl Pool {
             waiting: Cell::new(0),
             given_back: Notify::new(),
             load: Cell::new(0),
+            silence: Cell::default(),
         })
     }
 
@@ -91,6 +94,38 @@ impl Pool {
     /// Requests of this worker that are at the endpoint now.
     pub fn load(&self) -> u32 {
         self.load.get()
+    }
+
+    /// A request was sent.
+    pub fn asked(&self, now: Moment) {
+        let mut silence = self.silence.get();
+        silence.asked(now);
+        self.silence.set(silence);
+    }
+
+    /// The endpoint answered a request that was sent so long ago.
+    pub fn answered(&self, took: Duration, now: Moment) {
+        self.heard(now, |silence| silence.answered(took));
+    }
+
+    /// The endpoint closed a connection.
+    pub fn spoke(&self, now: Moment) {
+        self.heard(now, Silence::spoke);
+    }
+
+    fn heard(&self, now: Moment, how: impl FnOnce(&mut Silence)) {
+        let was_silent = self.is_silent(now);
+        let mut silence = self.silence.get();
+        how(&mut silence);
+        self.silence.set(silence);
+        if was_silent {
+            self.cell.word().notify_waiters();
+        }
+    }
+
+    /// Has the endpoint gone silent, as far as this worker knows?
+    pub fn is_silent(&self, now: Moment) -> bool {
+        self.silence.get().is_silent(self.cell.last_probed(), now)
     }
 
     /// Links at rest.

@@ -19,17 +19,16 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-use crate::state::{Command, EndpointCell, State};
+use crate::state::{Command, EndpointCell, PROBES_APART, State};
 use crate::tls::UpstreamTls;
 
 /// The names that probes go by in the stamps' logs.
 const USER_AGENT: HeaderValue = HeaderValue::from_static("stampgate-probe");
 /// The largest answer head of a probe.
 const ANSWER_HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Over this time the first probes of a large table are spread, so that they do not burst.
-const FIRST_PROBES_SPREAD: Duration = Duration::from_secs(1);
-/// Up to so many endpoints, all first probes go out at once.
-const FIRST_PROBES_AT_ONCE: usize = 64;
+/// The first probes of a table are spread over this time for each endpoint, and over the interval at
+/// most: a few go out at once, and ten thousand do not burst.
+const FIRST_PROBES_SPREAD: Duration = Duration::from_millis(1);
 
 /// A probe task and what it was started for.
 #[derive(Debug)]
@@ -67,7 +66,8 @@ pub async fn run(state: Arc<State>, mut at_once: mpsc::UnboundedReceiver<u32>) {
 
 fn follow(state: &Arc<State>, view: &crate::state::View, probers: &mut HashMap<u32, Prober>) {
     let mut former = std::mem::take(probers);
-    let many = view.endpoint_cells().len() > FIRST_PROBES_AT_ONCE;
+    let endpoints = u32::try_from(view.endpoint_cells().len()).unwrap_or(u32::MAX);
+    let spread = FIRST_PROBES_SPREAD.saturating_mul(endpoints);
     for stamp in view.table.stamps() {
         for endpoint in &stamp.endpoints {
             let cell = view.endpoint(endpoint.index);
@@ -76,11 +76,7 @@ fn follow(state: &Arc<State>, view: &crate::state::View, probers: &mut HashMap<u
                 it.policy == stamp.health && UpstreamTls::is_same(it.tls.as_ref(), tls)
             });
             let prober = kept.unwrap_or_else(|| {
-                let first = if many {
-                    FIRST_PROBES_SPREAD.mul_f64(fastrand::f64())
-                } else {
-                    Duration::ZERO
-                };
+                let first = spread.min(stamp.health.interval).mul_f64(fastrand::f64());
                 start(state, (cell, tls), &stamp.health, first)
             });
             probers.insert(cell.number, prober);
@@ -122,16 +118,22 @@ impl Probes {
         tokio::time::sleep(first).await;
         let mut told = None;
         loop {
-            let began = self.state.clock().instant(self.state.clock().now());
+            let began = self.state.clock().now();
             let good = self.is_good(&mut told).await;
             let result = if good { ProbeResult::Good } else { ProbeResult::Bad };
+            if good {
+                self.cell.probed(began);
+            }
             self.state.probed(self.cell.number, result).await;
             let asked = self.state.ask(|reply| Command::Health(self.cell.number, reply)).await;
             let health = asked.ok().flatten().unwrap_or_default();
             let wait = next_probe_in(&self.policy, health, fastrand::u64(..));
             tokio::select! {
-                () = tokio::time::sleep_until(began + wait) => {}
-                () = self.now.notified() => {}
+                () = tokio::time::sleep_until(self.state.clock().instant(began.after(wait))) => {}
+                () = self.now.notified() => {
+                    let soonest = began.after(PROBES_APART.min(wait));
+                    tokio::time::sleep_until(self.state.clock().instant(soonest)).await;
+                }
             }
         }
     }

@@ -40,6 +40,10 @@ impl Call<'_> {
         wish: Wish<'_>,
     ) -> Result<Link, Stopped> {
         let stamp = self.choice.stamp;
+        if let Waited::EndpointOut = self.wait_for_word(course, place).await {
+            self.count_attempt_at(stamp, place, "endpoint_out");
+            return Err(Stopped::GoesOn);
+        }
         let taken = pin!(place.pool.take(wish, &place.stamp.pool, self.worker().clock()));
         let taken = match self.wait_for_link(course, place, taken).await {
             Waited::Over(taken) => taken,
@@ -85,6 +89,7 @@ impl Call<'_> {
         let (written, read) = (link.bytes.written(), link.bytes.read());
         let before = Before { at: self.worker().now(), written, read };
         let timeout = view.live.timeouts.response_headers.min(self.time_left());
+        place.pool.asked(before.at);
         let sent = pin!(link.sender.try_send_request(self.request(view)));
         let stamp = self.choice.stamp;
         let sent = match self
@@ -106,7 +111,11 @@ impl Call<'_> {
             }
         };
         match sent {
-            Ok(response) => Ok((response, link)),
+            Ok(response) => {
+                let now = self.worker().now();
+                place.pool.answered(now.since(before.at), now);
+                Ok((response, link))
+            }
             Err(error) => Err(self.broke_off(place, &link, before, error)),
         }
     }
@@ -123,6 +132,8 @@ impl Call<'_> {
             self.count_attempt(place, "client_failed");
             return Stopped::ForGood(error_of(fault));
         }
+        let now = self.worker().now();
+        place.pool.spoke(now);
         if link.used == 0 && link.bytes.were_refused() {
             // In TLS 1.3 a handshake fails at the stamp when it looks done from here.
             self.count_attempt(place, "tls_failed");
@@ -139,8 +150,7 @@ impl Call<'_> {
         };
         // A connection that was closed while it rested tells nothing about its endpoint. That it was,
         // shows a round trip after the request was sent; what breaks off later had taken the request.
-        let at_once =
-            self.worker().now().since(before.at) <= link.connected_in * 2 + STALE_SHOWS_WITHIN;
+        let at_once = now.since(before.at) <= link.connected_in * 2 + STALE_SHOWS_WITHIN;
         let stale = link.used > 0 && (unsent || at_once) && failure != AttemptFailure::SentNoHead;
         let kind = (!stale).then_some(FailureKind::BrokeOff);
         self.count_attempt(place, if kind.is_some() { "broke_off" } else { "stale" });

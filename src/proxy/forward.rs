@@ -219,7 +219,8 @@ impl Call<'_> {
         balance::pick(candidates, stamp.balance, tried, draw).is_some()
     }
 
-    fn judge(&self, failure: AttemptFailure, attempts_left: u32) -> Verdict {
+    /// What of this request decides about a repeat.
+    pub(super) fn facts(&self) -> RequestFacts {
         let body = match &self.body {
             None => Body::Empty,
             Some(source) if source.is_untouched() => Body::Untouched,
@@ -231,7 +232,11 @@ impl Call<'_> {
         } else {
             IdempotencyKey::Absent
         };
-        let request = RequestFacts { method: self.method, key, body };
+        RequestFacts { method: self.method, key, body }
+    }
+
+    fn judge(&self, failure: AttemptFailure, attempts_left: u32) -> Verdict {
+        let request = self.facts();
         let cell = self.view.stamp(self.choice.stamp);
         let time_left = self.time_left();
         let means = |budget| Means { attempts_left, time_left, budget };

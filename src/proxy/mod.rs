@@ -135,7 +135,8 @@ async fn handle(
     let target = identify::target(worker, &view, &request, peer)?;
     record.take_target(&target);
     let method = MethodClass::of(request.method());
-    let choice = choose::choose(&view, &target, method, worker.lately())?;
+    let (view, choice) = choose::found(worker, view, &target, method).await?;
+    let live = &view.live;
 
     let bytes_max = live.limits.request_body_bytes_max;
     if bytes_max.is_some_and(|max| request.body().size_hint().lower() > max.get()) {

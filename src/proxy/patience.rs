@@ -3,7 +3,7 @@
 //! attempt.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -37,6 +37,39 @@ pub(super) struct Patience {
 }
 
 impl Call<'_> {
+    /// Waits while the endpoint says nothing at all, if this request must not be sent twice: given to
+    /// a frozen process, it would be lost. That costs it nothing, since it would have no answer
+    /// either, and it is sent after all when its answer would be late.
+    pub(super) async fn wait_for_word(
+        &mut self,
+        course: &mut Course,
+        place: &Place<'_>,
+    ) -> Waited<()> {
+        let mut now = self.worker().lately();
+        if place.trial.is_some() || self.facts().is_idempotent() || !place.pool.is_silent(now) {
+            return Waited::Over(());
+        }
+        let due = now.after(self.view.live.timeouts.response_headers.min(self.time_left()));
+        let mut changes = self.worker().state().changes();
+        while now < due && place.pool.is_silent(now) {
+            if self.leaves(course, place, AttemptFailure::NotConnected) {
+                return Waited::EndpointOut;
+            }
+            let mut word = pin!(place.cell.word().notified());
+            word.as_mut().enable();
+            self.worker().state().ask_probe(place.cell.number);
+            tokio::select! {
+                () = word => {}
+                changed = changes.changed() => if changed.is_err() {
+                    break;
+                },
+                () = tokio::time::sleep_until(self.worker().clock().instant(due)) => {}
+            }
+            now = self.worker().now();
+        }
+        Waited::Over(())
+    }
+
     /// Waits for a connection, which has bounds of its own.
     pub(super) async fn wait_for_link<F: Future>(
         &mut self,
@@ -114,14 +147,18 @@ impl Call<'_> {
         }
     }
 
-    /// Is the endpoint out by now, and may this request go elsewhere? Then that is prepared. A
-    /// trial stays: its end is what is waited for.
+    /// Is the endpoint out by now, or its stamp drained before anything was sent, and may this request
+    /// go elsewhere? Then that is prepared. A trial stays: its end is what is waited for.
     fn leaves(&mut self, course: &mut Course, place: &Place<'_>, failure: AttemptFailure) -> bool {
         let now = self.worker().view();
         let endpoint = place.stamp.endpoints.get(place.place);
         let standing = endpoint.and_then(|it| now.standings.endpoints.get(it.index.at()));
         let is_out = matches!(standing, Some(EndpointStanding::Out(_)));
-        is_out
+        // A drain lets what was sent come to its end, and nothing new in.
+        let stamp = now.standings.stamps.get(self.choice.stamp.at());
+        let is_closed = stamp.is_some_and(|stamp| !stamp.operator.takes_requests())
+            && failure == AttemptFailure::NotConnected;
+        (is_out || is_closed)
             && place.trial.is_none()
             && Arc::ptr_eq(&now.table, &self.view.table)
             && self.has_elsewhere(&now, course, place)

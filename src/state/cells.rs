@@ -4,12 +4,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use stamp_core::id::StampId;
 use stamp_core::retry::RetryBudget;
 use stamp_core::time::Moment;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 /// One stamp's counters.
 #[derive(Debug)]
@@ -140,6 +141,11 @@ pub struct EndpointCell {
     /// When a request that might be lost first left the trial to others, in milliseconds; 0 = it has
     /// not been left.
     trial_left_ms: AtomicU64,
+    /// When its last good probe began, and when a request asked for one last, in microseconds.
+    probed_us: AtomicU64,
+    asked_us: AtomicU64,
+    /// Rings when it says something after it was silent.
+    word: Notify,
     successes: Box<[Successes]>,
 }
 
@@ -160,6 +166,9 @@ impl EndpointCell {
             pending: AtomicU32::new(0),
             trial_free: AtomicBool::new(true),
             trial_left_ms: AtomicU64::new(0),
+            probed_us: AtomicU64::new(0),
+            asked_us: AtomicU64::new(0),
+            word: Notify::new(),
             successes: (0..limits.workers).map(|_| Successes::default()).collect(),
         })
     }
@@ -204,6 +213,35 @@ impl EndpointCell {
     #[must_use]
     pub fn successes(&self) -> u64 {
         self.successes.iter().map(|own| own.0.load(Ordering::Relaxed)).sum()
+    }
+
+    /// A probe that began then was good.
+    pub fn probed(&self, began: Moment) {
+        let us = u64::try_from(began.0.as_micros()).unwrap_or(u64::MAX);
+        self.probed_us.store(us, Ordering::Relaxed);
+        self.word.notify_waiters();
+    }
+
+    /// When the last good probe began; the begin of the process, if there was none.
+    #[must_use]
+    pub fn last_probed(&self) -> Moment {
+        Moment(Duration::from_micros(self.probed_us.load(Ordering::Relaxed)))
+    }
+
+    /// May a request ask for a probe at once? Yes, unless another one just did.
+    pub fn may_ask(&self, now: Moment) -> bool {
+        let now_us = u64::try_from(now.0.as_micros()).unwrap_or(u64::MAX);
+        let apart_us = PROBES_APART.as_micros();
+        let asked = self.asked_us.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |asked_us| {
+            let since_us = now_us.saturating_sub(asked_us);
+            (asked_us == 0 || u128::from(since_us) >= apart_us).then_some(now_us)
+        });
+        asked.is_ok()
+    }
+
+    /// Rings when a good probe or, after a silence, an answer comes back.
+    pub fn word(&self) -> &Notify {
+        &self.word
     }
 
     /// Would `take_trial` succeed now?
@@ -253,6 +291,9 @@ pub(super) struct CellLimits {
     pub(super) connections_max: u32,
     pub(super) workers: usize,
 }
+
+/// However often one is asked for at once, the probes of an endpoint begin no closer together.
+pub const PROBES_APART: Duration = Duration::from_millis(50);
 
 /// For so long, a request that would be lost leaves a trial to others.
 const TRIAL_LEFT_FOR_MS: u64 = 1000;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use stamp_core::breaker::{Event as BreakerEvent, Failure, Report};
-use stamp_core::fleet::{Change, Drill, Fleet};
+use stamp_core::fleet::{Drill, Fleet};
 use stamp_core::health::{Health, ProbeResult};
 use stamp_core::id::{EndpointIndex, StampId, StampIndex};
 use stamp_core::operator::journal::JournalEntry;
@@ -27,6 +27,7 @@ use super::mail::Mailboxes;
 use super::registry::{Names, Registry};
 use super::status::{ReloadResult, ReloadStatus};
 use super::view::View;
+use super::waiting::Keeper;
 use super::{AttemptReport, REPORTS_MAX, State};
 use crate::auth::KeyRing;
 use crate::clock::Clock;
@@ -49,6 +50,8 @@ pub(super) enum Event {
         endpoint: u32,
         result: ProbeResult,
     },
+    /// A request wants to know how this endpoint is.
+    AskedProbe(u32),
     Command(Command),
     Journalled {
         entry: JournalEntry,
@@ -57,6 +60,8 @@ pub(super) enum Event {
     },
     /// Every worker decides by the View that was in force when this was asked, or a later one.
     Acknowledged,
+    /// The homes that wait for their operator were written down, or could not be.
+    WaitingKept,
 }
 
 type OrderReply = oneshot::Sender<Result<Ordered, OrderError>>;
@@ -152,6 +157,7 @@ pub struct Control {
     /// Endpoint numbers of the table in force, and the successes already told to the fleet.
     endpoints: HashMap<u32, Told>,
     journal: Option<Journal>,
+    waiting: Keeper,
     closings: Closings,
     orders: VecDeque<(Wish, StampId<'static>, Order, OrderReply)>,
     published_revision: u64,
@@ -188,7 +194,9 @@ impl State {
         let now = start.clock.now();
         let Installation { table, keys, tls, live } = start.first;
         let cells = registry.cells_of(&table, now);
-        let fleet = Fleet::new(&table, records, now);
+        let mut fleet = Fleet::new(&table, records, now);
+        let waiting = Keeper::open(start.directory);
+        fleet.recall(waiting.known(), now);
         let standings = fleet.standings();
         let (stamps, endpoints) = (cells.stamps, cells.endpoints);
         let view = View { generation: 1, table, keys, tls, live, standings, stamps, endpoints };
@@ -219,6 +227,7 @@ impl State {
             registry,
             endpoints: HashMap::new(),
             journal: Some(journal),
+            waiting,
             closings: Closings::default(),
             orders: VecDeque::new(),
             probe_now,
@@ -277,11 +286,16 @@ impl Control {
                     self.fleet.probed(told.index, result, self.state.clock.now());
                 }
             }
+            Event::AskedProbe(endpoint) => drop(self.probe_now.send(endpoint)),
             Event::Command(command) => self.take_command(command),
             Event::Journalled { entry, written, done } => {
                 self.take_journalled(entry, written, done);
             }
             Event::Acknowledged => self.unacknowledged -= 1,
+            Event::WaitingKept => {
+                self.waiting.kept();
+                self.keep_waiting();
+            }
         }
     }
 
@@ -529,6 +543,14 @@ impl Control {
         });
     }
 
+    /// Writes down which homes wait for their operator, if that changed.
+    fn keep_waiting(&mut self) {
+        let events = self.state.events.clone();
+        self.waiting.keep(self.fleet.waiting(), move || {
+            drop(events.blocking_send(Event::WaitingKept));
+        });
+    }
+
     fn publish(&mut self, view: View) {
         self.published_revision = self.fleet.revision();
         self.state.view.store(Arc::new(view));
@@ -538,49 +560,9 @@ impl Control {
                 let number = self.state.view().endpoint(index).number;
                 self.probe_now.send(number).ok();
             }
-            log(&change);
             let (at, generation) = (self.state.clock.wall(), self.state.view().generation);
             self.state.happened.changed(change, at, generation);
         }
-    }
-}
-
-/// One line a transition.
-fn log(change: &Change) {
-    match change {
-        Change::Endpoint { endpoint, was, is, probes } => tracing::info!(
-            stamp = %endpoint.stamp, endpoint = %endpoint.authority, from = ?was, to = ?is, ?probes,
-            "endpoint standing changed"
-        ),
-        Change::Breaker { endpoint, was, is, cause } => tracing::info!(
-            stamp = %endpoint.stamp, endpoint = %endpoint.authority, from = ?was, to = ?is, ?cause,
-            "breaker changed"
-        ),
-        Change::Health { stamp, was, is } => {
-            tracing::info!(%stamp, from = ?was, to = ?is, "stamp health changed");
-        }
-        Change::Operator { stamp, was, is } => {
-            tracing::info!(%stamp, from = was.as_str(), to = is.as_str(), "stamp state changed");
-        }
-        Change::Suspicion { suspect: true, failing, of } => tracing::error!(
-            failing,
-            of,
-            "most stamps fail at once: the gateway suspects itself and keeps the last standing"
-        ),
-        Change::Suspicion { suspect: false, failing, of } => {
-            tracing::warn!(failing, of, "the gateway trusts itself again");
-        }
-        Change::Barred { home, losses } => tracing::warn!(
-            %home,
-            losses,
-            "a home was lost too often within the hour: it comes back when an operator says so"
-        ),
-        Change::Flip { home, from, to, reason, .. } => tracing::warn!(
-            %home,
-            from = from.as_ref().map_or("nobody", StampId::as_str),
-            to = to.as_ref().map_or("nobody", StampId::as_str),
-            reason = reason.as_str(),
-            "another stamp answers for a home"
-        ),
+        self.keep_waiting();
     }
 }

@@ -82,8 +82,9 @@ impl Events {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a transition, and the drain that it ends.
+    /// Logs and adds a transition, and the drain that it ends.
     pub(super) fn changed(&self, change: Change, at: Duration, generation: u64) {
+        log(&change);
         let drained = if let Change::Operator { stamp, is: OperatorState::Drained, .. } = &change {
             Some(What::Drained(stamp.clone()))
         } else {
@@ -127,6 +128,46 @@ impl Events {
     pub fn all(&self, most: usize) -> News {
         let events = self.kept().iter().take(most).cloned().collect();
         News { missed: None, events }
+    }
+}
+
+/// One line a transition.
+fn log(change: &Change) {
+    match change {
+        Change::Endpoint { endpoint, was, is, probes } => tracing::info!(
+            stamp = %endpoint.stamp, endpoint = %endpoint.authority, from = ?was, to = ?is, ?probes,
+            "endpoint standing changed"
+        ),
+        Change::Breaker { endpoint, was, is, cause } => tracing::info!(
+            stamp = %endpoint.stamp, endpoint = %endpoint.authority, from = ?was, to = ?is, ?cause,
+            "breaker changed"
+        ),
+        Change::Health { stamp, was, is } => {
+            tracing::info!(%stamp, from = ?was, to = ?is, "stamp health changed");
+        }
+        Change::Operator { stamp, was, is } => {
+            tracing::info!(%stamp, from = was.as_str(), to = is.as_str(), "stamp state changed");
+        }
+        Change::Suspicion { suspect: true, failing, of } => tracing::error!(
+            failing,
+            of,
+            "most stamps fail at once: the gateway suspects itself and keeps the last standing"
+        ),
+        Change::Suspicion { suspect: false, failing, of } => {
+            tracing::warn!(failing, of, "the gateway trusts itself again");
+        }
+        Change::Barred { home, losses } => tracing::warn!(
+            %home,
+            losses,
+            "a home was lost too often within the hour: it comes back when an operator says so"
+        ),
+        Change::Flip { home, from, to, reason, .. } => tracing::warn!(
+            %home,
+            from = from.as_ref().map_or("nobody", StampId::as_str),
+            to = to.as_ref().map_or("nobody", StampId::as_str),
+            reason = reason.as_str(),
+            "another stamp answers for a home"
+        ),
     }
 }
 

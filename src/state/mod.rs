@@ -13,6 +13,7 @@ mod registry;
 pub mod report;
 mod status;
 mod view;
+mod waiting;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +22,7 @@ use arc_swap::ArcSwap;
 use stamp_core::breaker::FailureKind;
 use tokio::sync::{mpsc, watch};
 
-pub use cells::{EndpointCell, InFlight, StampCell, Trial, TrialRisk};
+pub use cells::{EndpointCell, InFlight, PROBES_APART, StampCell, Trial, TrialRisk};
 pub use control::{Command, Control, Installation, OrderError, Ordered, Start, Started, Wish};
 pub use flights::{FlightKind, FlightsByStamp, InFlightOf, StampFlights};
 pub use happened::{Events, Happened, News, What};
@@ -114,6 +115,11 @@ impl State {
                 cell.free_trial();
             }
         }
+    }
+
+    /// Asks for a probe of this endpoint at once: a request wants to know.
+    pub fn ask_probe(&self, endpoint: u32) {
+        self.events.try_send(Event::AskedProbe(endpoint)).ok();
     }
 
     /// Tells the control task what a probe found.

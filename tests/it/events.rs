@@ -218,6 +218,13 @@ async fn a_reader_that_does_not_read_holds_nothing_up() {
 }
 
 #[tokio::test]
+async fn a_reader_hears_something_even_when_nothing_happens() {
+    let pair = Pair::start().await;
+    let mut reader = Reader::start(&pair.gateway).await;
+    eventually("a comment", async || (reader.block().await.trim() == ":").then_some(())).await;
+}
+
+#[tokio::test]
 async fn a_viewer_may_follow_and_a_stranger_may_not() {
     let pair = guarded().await;
     assert_eq!(pair.gateway.admin_get("/v1/events").await.status, 401);

@@ -1,6 +1,7 @@
 //! How requests come home: a share at a time, after a hold that grows, or by an operator's word.
 
 use std::collections::HashSet;
+use std::fs;
 
 use serde_json::{Value, json};
 
@@ -46,6 +47,41 @@ async fn a_manual_failback_waits_for_the_operator() {
     pair.gateway.serves(ACME, "a").await;
     let again = pair.gateway.admin("POST", "/v1/stamps/a/failback", Some(&json!({}))).await;
     assert_eq!(again.status, 200, "nothing is away any more");
+}
+
+/// Waits until the file says so of the homes that wait for their operator.
+async fn waiting_is_kept(gateway: &Gateway, homes: &Value) {
+    let path = gateway.directory.path("state/waiting.json");
+    eventually("the homes that wait, on disk", async || {
+        let text: Value = serde_json::from_slice(&fs::read(&path).ok()?).unwrap();
+        (text["homes"] == *homes).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restart_is_not_the_operators_word() {
+    let mut pair = coming_home("mode = \"manual\", hold = \"0s\", ramp = \"0s\"").await;
+    lose_and_regain(&mut pair).await;
+    waiting_is_kept(&pair.gateway, &json!({ "a": "b" })).await;
+    pair.gateway.kill_and_restart().await;
+    is_up(&pair.gateway, "a").await;
+    assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "b");
+    assert_eq!(stamp(&pair.gateway, "a").await["waits_for_operator"], json!(true));
+    let answer = pair.gateway.admin("POST", "/v1/stamps/a/failback", Some(&json!({}))).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    waiting_is_kept(&pair.gateway, &json!({})).await;
+    pair.gateway.kill_and_restart().await;
+    assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "a");
+}
+
+#[tokio::test]
+async fn a_damaged_list_of_waiting_homes_does_not_keep_the_gateway_from_starting() {
+    let mut pair = coming_home("mode = \"manual\"").await;
+    pair.gateway.kill();
+    pair.gateway.directory.write("state/waiting.json", "{");
+    pair.gateway.restart().await;
+    pair.gateway.serves(ACME, "a").await;
 }
 
 #[tokio::test]

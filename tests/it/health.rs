@@ -3,7 +3,7 @@
 use crate::harness::files::routing_without_defaults;
 use crate::harness::gateway::{Gateway, Plan};
 use crate::harness::http1::{get, post};
-use crate::harness::scene::{ACME, PAIR, Pair, pair_with};
+use crate::harness::scene::{ACME, PAIR, Pair, pair_with, pair_without_edge};
 use crate::harness::script::{Gate, Script, plain};
 use crate::harness::stamp::{OnAccept, Stamp};
 
@@ -53,6 +53,19 @@ async fn a_probe_that_hangs_is_a_failed_probe() {
     let pair = Pair::planned(&pair_with(line), |plan| plan).await;
     pair.a.on_accept(OnAccept::Ignore);
     pair.gateway.knows_down("a").await;
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_may_serve_has_its_stamp_probed_at_once() {
+    let (mut a, b) = (Stamp::start("a").await, Stamp::start("b").await);
+    a.kill().await;
+    // Ten minutes: nothing but a request can ask for a second probe here.
+    let line = "id = \"a\"\nhealth = { path = \"/healthz\", interval = \"600s\", fall = 1 }\n";
+    let table = pair_without_edge().replace("id = \"a\"\n", line);
+    let gateway = Plan::new(&table, &[&a, &b]).start().await;
+    gateway.refuses(ACME, "stamp_unavailable").await;
+    a.revive();
+    gateway.serves(ACME, "a").await;
 }
 
 #[tokio::test]

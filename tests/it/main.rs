@@ -44,6 +44,7 @@ mod reload;
 mod reload_refused;
 mod repeats;
 mod shutdown;
+mod silence;
 mod timeouts;
 mod tokens;
 mod upstream_tls;

@@ -19,6 +19,7 @@ use crate::time::{Moment, Occasion, next_step};
 pub use crate::fleet::change::{Change, EndpointName, FlipReason};
 pub use crate::fleet::report::{EndpointReport, StampReport};
 pub use crate::fleet::stamp::Drill;
+pub use crate::fleet::waiting::{NotWaiting, Waiting};
 
 mod change;
 mod endpoint;
@@ -27,6 +28,7 @@ mod reload;
 mod report;
 mod stamp;
 mod suspicion;
+mod waiting;
 
 /// What is known of all stamps and endpoints of the table adopted last. Each index that comes in
 /// must be of that table: the shell drops or translates what was reported under an earlier one.

@@ -25,6 +25,7 @@ pub mod rate;
 pub mod raw;
 pub mod resolve;
 pub mod retry;
+pub mod silence;
 pub mod standing;
 pub mod table;
 pub mod time;

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
-  ci                  what .ci/run calls: format, lints, docs, tests, simulation, benches compile
+  ci                  what .ci/run calls: format, lints, docs, tests, simulation, benches run once
   sim [--seeds N]     core against its shadow model, 1000 seeds by default
   sim --seed S        one seed again; what breaks a law prints its history
   bench [--rounds N]  CPU per request and latency beside nginx, one worker each (needs nginx, wrk)

@@ -42,5 +42,5 @@ pub(crate) fn ci() -> Done {
     run("cargo", &doc, &[("RUSTDOCFLAGS", "-D warnings")])?;
     run("cargo", &["test", "--locked"], &[])?;
     crate::sim::run_many(crate::sim::SEEDS)?;
-    run("cargo", &["bench", "--locked", "--no-run"], &[])
+    run("cargo", &["test", "--locked", "--benches"], &[])
 }

@@ -124,6 +124,8 @@ pub enum FlipReason {
     HomeWarmed,
     /// The operator said that requests may come home.
     Ordered,
+    /// The process before this one ended while the home waited for its operator.
+    Recalled,
     /// A drill began, or it is over.
     Drill,
     /// The gateway suspects itself and takes back what it concluded.
@@ -146,6 +148,7 @@ impl FlipReason {
             Self::HomeUndrained => "undrained",
             Self::HomeWarmed => "warmed",
             Self::Ordered => "ordered",
+            Self::Recalled => "recalled",
             Self::Drill => "drill",
             Self::SelfSuspect => "self_suspect",
             Self::LastResort => "last_resort",

@@ -69,6 +69,11 @@ pub(super) struct Losses {
 }
 
 impl Losses {
+    /// As many as it takes to bar the way home.
+    pub(super) fn barred(now: Moment) -> Self {
+        Self { recent: vec![now; LOSSES_MAX] }
+    }
+
     /// One more. Says how many there were within the hour.
     fn add(&mut self, now: Moment) -> usize {
         self.recent.retain(|at| now.since(*at) < LOSSES_WITHIN);

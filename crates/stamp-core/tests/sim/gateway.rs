@@ -190,13 +190,14 @@ fn replayed(journal: &str) -> (String, Records) {
 impl Gateway {
     /// A gateway that starts with this table and this journal.
     pub(crate) fn start(
-        (plan, journal, life): (&Rc<Plan>, String, u32),
+        (plan, life): (&Rc<Plan>, u32),
+        (journal, waiting): (String, &str),
         world: &mut World,
     ) -> Option<Self> {
         let table = Rc::new(load(plan, None)?);
         world.shadow.start(world.now);
         let (journal, records) = replayed(&journal);
-        let (control, view) = Control::start((table, Rc::clone(plan)), records, world);
+        let (control, view) = Control::start((table, Rc::clone(plan)), (records, waiting), world);
         let worker = || Worker {
             view: Rc::clone(&view),
             links: BTreeMap::new(),
@@ -211,10 +212,11 @@ impl Gateway {
         Some(gateway)
     }
 
-    /// The process is killed and started again: its journal is all that is left.
+    /// The process is killed and started again: what it wrote down is all that is left.
     pub(crate) fn restarted(self, world: &mut World) -> Option<Self> {
+        let waiting = self.control.waiting();
         let journal = if world.dice.percent(30) { self.torn(world) } else { self.journal };
-        Self::start((&self.view.plan, journal, self.life + 1), world)
+        Self::start((&self.view.plan, self.life + 1), (journal, &waiting), world)
     }
 
     /// A line was being written when the process died.

@@ -104,6 +104,7 @@ pub(crate) enum FlipWhy {
     SelfSuspect,
     LastResort,
     Recovered,
+    Recalled,
 }
 
 /// A change as the gateway tells of it.
@@ -262,6 +263,8 @@ pub(crate) struct Shadow {
     budgets: BTreeMap<u32, course::Bucket>,
     courses: BTreeMap<u64, course::Course>,
     trials: BTreeSet<EndpointKey>,
+    /// Homes that waited for their operator when the process before this one ended, and for whom.
+    waited: BTreeMap<StampKey, StampKey>,
     suspects: bool,
     /// It ever did, in this life of the process.
     has_suspected: bool,
@@ -285,6 +288,7 @@ pub(crate) struct Counts {
     pub(crate) splits: u64,
     pub(crate) suspicions: u64,
     pub(crate) barred: u64,
+    pub(crate) recalled: u64,
     pub(crate) again: u64,
     pub(crate) refusals: [u64; 4],
     pub(crate) unpaid: u64,
@@ -308,6 +312,7 @@ impl Shadow {
             budgets: BTreeMap::new(),
             courses: BTreeMap::new(),
             trials: BTreeSet::new(),
+            waited: BTreeMap::new(),
             suspects: false,
             has_suspected: false,
             is_strict: false,
@@ -360,6 +365,7 @@ impl Counts {
         self.splits += other.splits;
         self.suspicions += other.suspicions;
         self.barred += other.barred;
+        self.recalled += other.recalled;
         self.again += other.again;
         self.unpaid += other.unpaid;
         self.entitled += other.entitled;
@@ -382,6 +388,7 @@ impl Counts {
             self.splits,
             self.suspicions,
             self.barred,
+            self.recalled,
             self.again,
             self.unpaid,
             self.entitled,

@@ -3,6 +3,8 @@
 
 use std::rc::Rc;
 
+use stamp_core::fleet::Waiting;
+
 use crate::gateway::{Event, Gateway, World, load};
 use crate::machines::{BLIND, FAULTS, Fault};
 use crate::plan::{EndpointKey, NAMES, Plan, StampKey, name};
@@ -49,7 +51,8 @@ pub(crate) fn run(seed: u64, history: History) -> Result<Counts, String> {
     let shadow = Shadow::new(Rc::clone(&plan));
     let mut world = World::new(dice, history, shadow);
     world.note(|| format!("the table:\n{}", plan.toml()));
-    let Some(gateway) = Gateway::start((&plan, String::new(), 0), &mut world) else {
+    let waiting = Waiting::default().encode();
+    let Some(gateway) = Gateway::start((&plan, 0), (String::new(), &waiting), &mut world) else {
         return Err(format!("a sound table is refused:\n{}", plan.toml()));
     };
     let mut story = Story { world, gateway, requests: 0, is_calm: false };

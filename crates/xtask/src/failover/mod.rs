@@ -113,6 +113,7 @@ fn act(action: Action, home: &mut Stamp, proxy: &mut Proxy, marks: &mut Marks) -
         Action::ThawHome => home.signal("CONT"),
         Action::Reset(share) => home.reset(share)?,
         Action::Reload => proxy.reload()?,
+        Action::ReloadBroken => proxy.reload_broken()?,
         Action::Drain => {
             proxy.drain()?;
             marks.drained();

@@ -81,11 +81,24 @@ impl Proxy {
     pub(super) fn reload(&mut self) -> Done {
         self.version += 1;
         write_configuration(self.kind, &self.directory, self.home, self.version)?;
+        self.ask_to_reload();
+        Ok(())
+    }
+
+    /// Asks it to put a configuration in force that has a mistake at its end.
+    pub(super) fn reload_broken(&mut self) -> Done {
+        let path = self.directory.join(configuration_file(self.kind));
+        let sound = fs::read_to_string(&path)?;
+        replace(&path, &(sound + "mistake\n"))?;
+        self.ask_to_reload();
+        Ok(())
+    }
+
+    fn ask_to_reload(&self) {
         match self.kind {
             Kind::Nginx | Kind::Stampgate => self.signal("HUP"),
             Kind::Haproxy => self.signal("USR2"),
         }
-        Ok(())
     }
 
     /// Takes the home out; returns when the proxy said that it is.
@@ -166,14 +179,27 @@ fn stampgate() -> PathBuf {
 
 /// Written beside and renamed, so that nobody reads half of it.
 fn write_configuration(kind: Kind, directory: &Path, home: Home, version: u32) -> Done {
-    let (name, text) = match kind {
-        Kind::Nginx => ("nginx.conf", configuration::nginx(home, version)),
-        Kind::Haproxy => ("haproxy.cfg", configuration::haproxy(directory, version)),
-        Kind::Stampgate => ("routing.toml", configuration::routing(version)),
+    let text = match kind {
+        Kind::Nginx => configuration::nginx(home, version),
+        Kind::Haproxy => configuration::haproxy(directory, version),
+        Kind::Stampgate => configuration::routing(version),
     };
-    let beside = directory.join("next");
+    replace(&directory.join(configuration_file(kind)), &text)
+}
+
+/// The file that a reload reads.
+const fn configuration_file(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Nginx => "nginx.conf",
+        Kind::Haproxy => "haproxy.cfg",
+        Kind::Stampgate => "routing.toml",
+    }
+}
+
+fn replace(path: &Path, text: &str) -> Done {
+    let beside = path.with_extension("next");
     fs::write(&beside, text)?;
-    fs::rename(beside, directory.join(name))?;
+    fs::rename(beside, path)?;
     Ok(())
 }
 

@@ -34,6 +34,8 @@ pub(super) enum Action {
     Undrain,
     /// Another configuration, in force without a restart.
     Reload,
+    /// One with a mistake in it, which must change nothing.
+    ReloadBroken,
 }
 
 /// How many requests the home resets.
@@ -52,12 +54,28 @@ impl Action {
     pub(super) const fn mends(self) -> bool {
         match self {
             Self::StartHome | Self::ThawHome | Self::Undrain | Self::Reset(Share::None) => true,
-            Self::KillHome | Self::FreezeHome | Self::Drain | Self::Reload | Self::Reset(_) => {
-                false
-            }
+            Self::KillHome
+            | Self::FreezeHome
+            | Self::Drain
+            | Self::Reload
+            | Self::ReloadBroken
+            | Self::Reset(_) => false,
         }
     }
 }
+
+/// Fifty reloads, 400 ms apart: every fifth has a mistake in it.
+#[expect(clippy::indexing_slicing, reason = "the compiler runs it")]
+const FIFTY_RELOADS: [(u64, Action); 50] = {
+    let mut steps = [(0, Action::Reload); 50];
+    let mut at = 0;
+    while at < steps.len() {
+        let action = if at % 5 == 4 { Action::ReloadBroken } else { Action::Reload };
+        steps[at] = (1000 + 400 * at as u64, action);
+        at += 1;
+    }
+    steps
+};
 
 /// All of them, in the order of the table.
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -109,6 +127,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             (7000, Action::Reload),
             (9000, Action::Reload),
         ],
+    },
+    Scenario {
+        name: "reloads",
+        rate: 1000,
+        seconds: 23,
+        starts_without_home: false,
+        steps: &FIFTY_RELOADS,
     },
     Scenario {
         name: "failback",

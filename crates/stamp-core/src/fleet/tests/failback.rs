@@ -75,6 +75,35 @@ fn a_third_loss_bars_the_way_home_until_the_operator_says_so() {
 }
 
 #[test]
+fn a_home_that_waits_for_its_operator_still_waits_in_the_next_process() {
+    let mut scene = Scene::new();
+    for hold in [30, 60, 0] {
+        lose_and_regain(&mut scene);
+        scene.pass(hold);
+    }
+    let waiting = scene.fleet.waiting();
+    assert_eq!(waiting, Waiting([(id("a"), id("b"))].into()));
+    let mut next = Scene::new();
+    next.fleet.recall(&waiting, next.now);
+    assert_eq!(next.last_flip(), Some(FlipReason::Recalled));
+    next.pass(3000);
+    assert_eq!(next.serving(), Serving::Edge(0));
+    assert_eq!(next.fleet.waiting(), waiting);
+    assert_eq!(next.fleet.fail_back(&next.table, &id("a"), next.now), Ok(true));
+    assert_eq!(next.serving(), Serving::Home);
+    assert_eq!(next.fleet.waiting(), Waiting::default());
+}
+
+#[test]
+fn a_home_that_nobody_can_answer_for_does_not_wait_in_the_next_process() {
+    let mut scene = Scene::new();
+    scene.bad(SECOND);
+    scene.bad(THIRD);
+    scene.fleet.recall(&Waiting([(id("a"), id("b")), (id("gone"), id("b"))].into()), scene.now);
+    assert_eq!(scene.serving(), Serving::Home);
+}
+
+#[test]
 fn losses_far_apart_do_not_add_up() {
     let mut scene = Scene::new();
     for _ in 0..5 {

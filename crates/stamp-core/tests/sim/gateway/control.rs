@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use stamp_core::breaker::{Event as BreakerEvent, Failure, FailureKind, Report};
-use stamp_core::fleet::{Change, Drill, Fleet};
+use stamp_core::fleet::{Change, Drill, Fleet, Waiting};
 use stamp_core::id::{EndpointIndex, StampId, StampIndex};
 use stamp_core::operator::journal::{self, JournalEntry};
 use stamp_core::operator::{Decision, Force, OperatorRefusal, Order};
@@ -74,10 +74,11 @@ pub(super) struct Control {
 impl Control {
     pub(super) fn start(
         (table, plan): (Rc<RoutingTable>, Rc<Plan>),
-        records: Records,
+        (records, waiting): (Records, &str),
         world: &mut World,
     ) -> (Self, Rc<View>) {
-        let fleet = Fleet::new(&table, records, moment(world.now));
+        let mut fleet = Fleet::new(&table, records, moment(world.now));
+        fleet.recall(&Waiting::decode(waiting.as_bytes()).unwrap(), moment(world.now));
         let mut control = Self {
             published_revision: fleet.revision(),
             fleet,
@@ -103,6 +104,11 @@ impl Control {
         let view = Rc::new(View { version, table, plan, standings, stamps, endpoints });
         control.index_endpoints(&view);
         (control, view)
+    }
+
+    /// The homes that wait for their operator, as they are written down.
+    pub(super) fn waiting(&self) -> String {
+        self.fleet.waiting().encode()
     }
 
     /// The cells of a table: those that were there before, and new ones.

@@ -137,6 +137,7 @@ const fn flip_why(reason: FlipReason) -> FlipWhy {
         FlipReason::SelfSuspect => FlipWhy::SelfSuspect,
         FlipReason::LastResort => FlipWhy::LastResort,
         FlipReason::Recovered => FlipWhy::Recovered,
+        FlipReason::Recalled => FlipWhy::Recalled,
     }
 }
 

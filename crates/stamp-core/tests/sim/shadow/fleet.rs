@@ -89,6 +89,7 @@ impl StampModel {
 impl Shadow {
     /// The process begins, with what its journal says.
     pub(crate) fn start(&mut self, now: Micros) {
+        self.waited = self.waiting();
         self.records = self.durable.clone();
         self.endpoints.clear();
         self.stamps.clear();
@@ -204,6 +205,7 @@ impl Shadow {
             }
         }
         self.settle_stamps(step, now);
+        self.check_recalled(step);
         self.check_barred(told);
         self.compare((step, now), &seen);
         self.check_serving(step, now);

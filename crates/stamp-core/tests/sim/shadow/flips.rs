@@ -1,6 +1,7 @@
 //! Who answers for a home: every flip must be true, told, counted and due; and when the gateway
 //! suspects itself.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::fleet::share;
@@ -37,6 +38,44 @@ impl Shadow {
     pub(super) fn waits_for_operator(&self, home: StampKey) -> bool {
         let losses = self.stamps.get(&home).map_or(0, |model| model.losses);
         self.policy(home).is_manual || losses >= LOSSES_MAX
+    }
+
+    /// Homes that come back only by an operator's word, and who answers for them.
+    pub(super) fn waiting(&self) -> BTreeMap<StampKey, StampKey> {
+        let waits = |key: StampKey, model: &StampModel| {
+            model.was_lost && !model.is_released && self.waits_for_operator(key)
+        };
+        let away = self.stamps.iter().filter_map(|(key, model)| match model.serves {
+            Serves::Edge(edge) if waits(*key, model) => Some((*key, edge)),
+            Serves::Edge(_) | Serves::Home | Serves::Split { .. } | Serves::Nobody => None,
+        });
+        away.collect()
+    }
+
+    /// Where a home goes that waited when the process before this one ended.
+    fn recalled_to(&self, home: StampKey) -> Option<StampKey> {
+        let edge = *self.waited.get(&home)?;
+        if self.is_sound_edge(home, edge) { Some(edge) } else { self.first_edge(home) }
+    }
+
+    /// A restart brings no home back that waited, unless nobody else can answer for it.
+    pub(super) fn check_recalled(&mut self, step: Step) {
+        if step != Step::Start {
+            return;
+        }
+        let waited: Vec<StampKey> = self.waited.keys().copied().collect();
+        for home in waited {
+            let (is_manual, way) = (self.policy(home).is_manual, self.recalled_to(home));
+            let Some(model) = self.stamps.get_mut(&home) else { continue };
+            let is_home = model.serves == Serves::Home;
+            if !is_home {
+                model.was_lost = true;
+                model.losses = if is_manual { 0 } else { LOSSES_MAX };
+                self.counts.recalled += 1;
+            }
+            let is_right = !is_home || way.is_none();
+            self.must(is_right, || format!("{} came back unasked", name(home)));
+        }
     }
 
     /// Another stamp is said to answer for a home: is the reason true, and the stamp the right one?
@@ -121,6 +160,10 @@ impl Shadow {
                 (Serves::Split { .. }, None) => is_eligible && is == Serves::Home,
                 _ => false,
             },
+            FlipWhy::Recalled => {
+                let edge = self.recalled_to(home);
+                was == Serves::Home && edge.is_some_and(|edge| is == Serves::Edge(edge))
+            }
             FlipWhy::SelfSuspect => false,
         }
     }
