@@ -91,6 +91,16 @@ impl Report {
         Self::errors(diagnostics, sources)
     }
 
+    /// These mistakes, and then those.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        let known = self.sources.len();
+        let moved = |one: Diagnostic| Diagnostic { source: one.source + known, ..one };
+        self.diagnostics.extend(other.diagnostics.into_iter().map(moved));
+        self.sources = self.sources.iter().chain(&*other.sources).cloned().collect();
+        self
+    }
+
     /// How many mistakes there are.
     #[must_use]
     pub fn len(&self) -> usize {

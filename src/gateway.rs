@@ -97,7 +97,7 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
     access::check(&settings).map_err(RunError::Configuration)?;
     let level = log::start(settings.live.log_level, settings.log_format);
     raise_file_limit();
-    let first = source::first(&settings, clock.wall()).map_err(RunError::Configuration)?;
+    let first = source::first(&settings, clock).map_err(RunError::Configuration)?;
     let workers = worker_count(&settings);
     let bound = bind_all(&settings, workers)?;
     let admin = listen::bind(settings.admin.bind, 1)?;

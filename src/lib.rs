@@ -15,3 +15,4 @@ pub mod settings;
 pub mod source;
 pub mod state;
 pub mod telemetry;
+pub mod tls;

@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["clock", "diagnostics", "disk"],
     &["settings"],
     &["telemetry"],
-    &["auth"],
+    &["auth", "tls"],
     &["state"],
     &["outbound", "source"],
     &["proxy", "admin"],

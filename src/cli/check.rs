@@ -7,6 +7,7 @@ use super::print;
 use super::{Output, SchemaOf};
 use crate::admin::access;
 use crate::admin::view::CheckedView;
+use crate::clock::Clock;
 use crate::diagnostics::Report;
 use crate::{settings, source};
 
@@ -55,12 +56,13 @@ impl Checked {
 }
 
 fn judge(config: &Path) -> Result<Checked, Vec<Report>> {
+    let clock = Clock::start();
     let settings = source::load_settings(config).map_err(|report| {
-        let routing = source::check_routing_of_refused(config).err();
+        let routing = source::check_routing_of_refused(config, clock).err();
         std::iter::once(report).chain(routing).collect::<Vec<_>>()
     })?;
     // Both are told, so that one run finds every mistake.
-    let (files, tokens) = (source::check(&settings), access::check(&settings));
+    let (files, tokens) = (source::check(&settings, clock), access::check(&settings));
     let (table, warnings) = match (files, tokens) {
         (Ok(checked), Ok(())) => checked,
         (Ok(_), Err(report)) | (Err(report), Ok(())) => return Err(vec![report]),

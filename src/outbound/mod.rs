@@ -5,3 +5,4 @@ pub mod link;
 pub mod pool;
 pub mod probe;
 pub mod resolve;
+mod stream;

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use super::link::{ConnectError, Link, connect};
 use crate::clock::Clock;
 use crate::state::{EndpointCell, Mailboxes};
+use crate::tls::UpstreamTls;
 
 /// A link at rest.
 #[derive(Debug)]
@@ -48,9 +49,11 @@ pub enum Wanted {
 
 /// A request's wish for a connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Wish {
+pub struct Wish<'a> {
     /// Which one will do.
     pub wanted: Wanted,
+    /// What the endpoint is spoken to with; `None` = in the clear.
+    pub tls: Option<&'a Arc<UpstreamTls>>,
     /// When the request came for it.
     pub began: Moment,
     /// How long making a new one may take.
@@ -140,13 +143,13 @@ impl Pool {
     /// and how long it had to be waited for, if it had.
     pub async fn take(
         &self,
-        wish: Wish,
+        wish: Wish<'_>,
         policy: &PoolPolicy,
         clock: Clock,
     ) -> Result<(Link, Option<Duration>), TakeError> {
         match wish.wanted {
             Wanted::Any => {
-                if let Some(link) = self.take_resting(policy, wish.began).await {
+                if let Some(link) = self.take_resting(policy, wish.tls, wish.began).await {
                     return Ok((link, None));
                 }
             }
@@ -156,7 +159,7 @@ impl Pool {
         let permit = match Arc::clone(&self.cell.connections).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_none_free) => {
-                let freed = self.wait(policy, clock).await?;
+                let freed = self.wait(policy, wish.tls, clock).await?;
                 waited = Some(clock.now().since(wish.began));
                 match freed {
                     Freed::Link(link) => return Ok((link, waited)),
@@ -165,15 +168,24 @@ impl Pool {
             }
         };
         let addresses = self.cell.addresses();
-        let link = connect(&addresses, wish.connect_timeout, permit, clock).await?;
+        let link = connect(&addresses, wish.tls, wish.connect_timeout, permit, clock).await?;
         Ok((link, waited))
     }
 
     /// A link at rest that is still good. A link that is about to rest counts: its answer is read.
-    async fn take_resting(&self, policy: &PoolPolicy, now: Moment) -> Option<Link> {
+    async fn take_resting(
+        &self,
+        policy: &PoolPolicy,
+        tls: Option<&Arc<UpstreamTls>>,
+        now: Moment,
+    ) -> Option<Link> {
         loop {
             let Resting { mut link, .. } = self.resting.borrow_mut().pop_back()?;
             if link.sender.is_closed() || now.since(link.born) > policy.lifetime_max {
+                continue;
+            }
+            if !UpstreamTls::is_same(link.tls.as_ref(), tls) {
+                // Made before the files of its stamp's TLS changed.
                 continue;
             }
             if link.sender.is_ready() || link.sender.ready().await.is_ok() {
@@ -182,7 +194,12 @@ impl Pool {
         }
     }
 
-    async fn wait(&self, policy: &PoolPolicy, clock: Clock) -> Result<Freed, TakeError> {
+    async fn wait(
+        &self,
+        policy: &PoolPolicy,
+        tls: Option<&Arc<UpstreamTls>>,
+        clock: Clock,
+    ) -> Result<Freed, TakeError> {
         let Some(_pending) = Pending::enter(self, policy.pending_max) else {
             return Err(TakeError::Saturated);
         };
@@ -194,7 +211,7 @@ impl Pool {
                         return permit.map(Freed::Permit).map_err(|_closed| TakeError::Saturated);
                     }
                     () = self.given_back.notified() => {
-                        if let Some(link) = self.take_resting(policy, clock.now()).await {
+                        if let Some(link) = self.take_resting(policy, tls, clock.now()).await {
                             return Ok(Freed::Link(link));
                         }
                     }

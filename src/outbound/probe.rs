@@ -2,6 +2,7 @@
 //! means is core's (`health`); how often one runs too.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +14,13 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use stamp_core::health::{ProbeResult, next_probe_in};
 use stamp_core::table::HealthPolicy;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::state::{Command, EndpointCell, PROBES_APART, State};
+use crate::tls::UpstreamTls;
 
 /// The names that probes go by in the stamps' logs.
 const USER_AGENT: HeaderValue = HeaderValue::from_static("stampgate-probe");
@@ -31,6 +34,7 @@ const FIRST_PROBES_SPREAD: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 struct Prober {
     policy: HealthPolicy,
+    tls: Option<Arc<UpstreamTls>>,
     now: Arc<Notify>,
     task: JoinHandle<()>,
 }
@@ -67,10 +71,13 @@ fn follow(state: &Arc<State>, view: &crate::state::View, probers: &mut HashMap<u
     for stamp in view.table.stamps() {
         for endpoint in &stamp.endpoints {
             let cell = view.endpoint(endpoint.index);
-            let kept = former.remove(&cell.number).filter(|it| it.policy == stamp.health);
+            let tls = view.tls.of(endpoint.index);
+            let kept = former.remove(&cell.number).filter(|it| {
+                it.policy == stamp.health && UpstreamTls::is_same(it.tls.as_ref(), tls)
+            });
             let prober = kept.unwrap_or_else(|| {
                 let first = spread.min(stamp.health.interval).mul_f64(fastrand::f64());
-                start(state, cell, &stamp.health, first)
+                start(state, (cell, tls), &stamp.health, first)
             });
             probers.insert(cell.number, prober);
         }
@@ -82,7 +89,7 @@ fn follow(state: &Arc<State>, view: &crate::state::View, probers: &mut HashMap<u
 
 fn start(
     state: &Arc<State>,
-    cell: &Arc<EndpointCell>,
+    (cell, tls): (&Arc<EndpointCell>, Option<&Arc<UpstreamTls>>),
     policy: &HealthPolicy,
     first: Duration,
 ) -> Prober {
@@ -90,16 +97,18 @@ fn start(
     let probes = Probes {
         state: Arc::clone(state),
         cell: Arc::clone(cell),
+        tls: tls.cloned(),
         policy: policy.clone(),
         now: Arc::clone(&now),
     };
-    Prober { policy: policy.clone(), now, task: tokio::spawn(probes.run(first)) }
+    Prober { policy: policy.clone(), tls: tls.cloned(), now, task: tokio::spawn(probes.run(first)) }
 }
 
 /// One endpoint's probes.
 struct Probes {
     state: Arc<State>,
     cell: Arc<EndpointCell>,
+    tls: Option<Arc<UpstreamTls>>,
     policy: HealthPolicy,
     now: Arc<Notify>,
 }
@@ -107,10 +116,10 @@ struct Probes {
 impl Probes {
     async fn run(self, first: Duration) {
         tokio::time::sleep(first).await;
+        let mut told = None;
         loop {
             let began = self.state.clock().now();
-            let probe = probe(&self.cell, &self.policy);
-            let good = tokio::time::timeout(self.policy.timeout, probe).await.unwrap_or(false);
+            let good = self.is_good(&mut told).await;
             let result = if good { ProbeResult::Good } else { ProbeResult::Bad };
             if good {
                 self.cell.probed(began);
@@ -130,13 +139,67 @@ impl Probes {
     }
 }
 
-/// Is the endpoint good?
-async fn probe(cell: &EndpointCell, policy: &HealthPolicy) -> bool {
+impl Probes {
+    /// Probes once. `told` is why there was no TLS session, as it was logged last.
+    async fn is_good(&self, told: &mut Option<String>) -> bool {
+        let probe = probe(&self.cell, self.tls.as_deref(), &self.policy);
+        match tokio::time::timeout(self.policy.timeout, probe).await {
+            Ok(Found::Answer(good)) => {
+                if good {
+                    *told = None;
+                }
+                good
+            }
+            Ok(Found::NoTls(error)) => {
+                self.tell(told, &error);
+                false
+            }
+            Err(_elapsed) => false,
+        }
+    }
+
+    /// Logs why there is no TLS session, once for each reason.
+    fn tell(&self, told: &mut Option<String>, error: &io::Error) {
+        // The time is part of some reasons: without digits they stay the same.
+        let reason = error.to_string().replace(|sign: char| sign.is_ascii_digit(), "");
+        if told.as_ref() != Some(&reason) {
+            let (stamp, endpoint) = (&self.cell.stamp, &self.cell.authority);
+            tracing::warn!(%stamp, %endpoint, %error, "no TLS session with an endpoint");
+            *told = Some(reason);
+        }
+    }
+}
+
+/// What a probe found.
+enum Found {
+    /// The endpoint is good, or it is not.
+    Answer(bool),
+    /// It did not prove who it is.
+    NoTls(io::Error),
+}
+
+/// Is the endpoint good? One over TLS is not without a good handshake, path or no path.
+async fn probe(cell: &EndpointCell, tls: Option<&UpstreamTls>, policy: &HealthPolicy) -> Found {
     let addresses = cell.addresses();
-    let Some(socket) = connect(&addresses).await else { return false };
+    let Some(socket) = connect(&addresses).await else { return Found::Answer(false) };
+    let Some(tls) = tls else { return Found::Answer(judge(socket, cell, policy).await) };
+    match tls.handshake_in_full(socket).await {
+        Ok(session) => Found::Answer(judge(session, cell, policy).await),
+        Err(error) => Found::NoTls(error),
+    }
+}
+
+async fn judge<S>(mut stream: S, cell: &EndpointCell, policy: &HealthPolicy) -> bool
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     match &policy.path {
-        None => true,
-        Some(path) => ask(socket, path, &cell.authority, &policy.expect).await,
+        None => {
+            // What is said in parting is of no matter to what was found.
+            drop(stream.shutdown().await);
+            true
+        }
+        Some(path) => ask(stream, path, &cell.authority, &policy.expect).await,
     }
 }
 
@@ -149,10 +212,13 @@ async fn connect(addresses: &[SocketAddr]) -> Option<TcpStream> {
     None
 }
 
-async fn ask(socket: TcpStream, path: &str, host: &str, expect: &[(u16, u16)]) -> bool {
+async fn ask<S>(stream: S, path: &str, host: &str, expect: &[(u16, u16)]) -> bool
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let handshake = http1::Builder::new()
         .max_header_size(ANSWER_HEAD_BYTES_MAX)
-        .handshake(TokioIo::new(socket))
+        .handshake(TokioIo::new(stream))
         .await;
     let Ok((mut sender, connection)) = handshake else { return false };
     let Some(request) = request(path, host) else { return false };

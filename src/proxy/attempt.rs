@@ -37,7 +37,7 @@ impl Call<'_> {
         view: &WorkerView,
         place: &Place<'_>,
         course: &mut Course,
-        wish: Wish,
+        wish: Wish<'_>,
     ) -> Result<Link, Stopped> {
         let stamp = self.choice.stamp;
         if let Waited::EndpointOut = self.wait_for_word(course, place).await {
@@ -68,17 +68,14 @@ impl Call<'_> {
         };
         let outcome = match error {
             ConnectError::Timeout(_) => "connect_timeout",
+            ConnectError::Tls(_) => "tls_failed",
             ConnectError::Unresolved | ConnectError::Socket(_) | ConnectError::Handshake(_) => {
                 "connect_failed"
             }
         };
         self.count_attempt(place, outcome);
         tracing::debug!(%error, endpoint = %place.cell.authority, "no connection");
-        Err(Stopped::Failed(Failed {
-            failure: AttemptFailure::NotConnected,
-            error: ProxyError::ConnectFailed,
-            kind: Some(FailureKind::Connect),
-        }))
+        Err(not_connected())
     }
 
     /// Sends the request and waits for its answer's head.
@@ -137,6 +134,12 @@ impl Call<'_> {
         }
         let now = self.worker().now();
         place.pool.spoke(now);
+        if link.used == 0 && link.bytes.were_refused() {
+            // In TLS 1.3 a handshake fails at the stamp when it looks done from here.
+            self.count_attempt(place, "tls_failed");
+            tracing::debug!(endpoint = %place.cell.authority, "the stamp refused our certificate");
+            return not_connected();
+        }
         let unsent = error.take_message().is_some() || link.bytes.written() == before.written;
         let unheard = link.bytes.read() == before.read;
         tracing::debug!(error = %error.error(), endpoint = %place.cell.authority, "attempt failed");
@@ -153,6 +156,14 @@ impl Call<'_> {
         self.count_attempt(place, if kind.is_some() { "broke_off" } else { "stale" });
         Stopped::Failed(Failed { failure, error: ProxyError::UpstreamProtocol, kind })
     }
+}
+
+const fn not_connected() -> Stopped {
+    Stopped::Failed(Failed {
+        failure: AttemptFailure::NotConnected,
+        error: ProxyError::ConnectFailed,
+        kind: Some(FailureKind::Connect),
+    })
 }
 
 const fn error_of(fault: BodyFault) -> ProxyError {

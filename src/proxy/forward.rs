@@ -33,6 +33,7 @@ use crate::outbound::body::{BodySource, RequestBody};
 use crate::outbound::link::Link;
 use crate::outbound::pool::{Load, Pool, Wanted, Wish};
 use crate::state::{AttemptReport, EndpointCell, Trial};
+use crate::tls::UpstreamTls;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -70,6 +71,8 @@ pub(super) struct Place<'v> {
     pub(super) place: usize,
     pub(super) cell: &'v Arc<EndpointCell>,
     pub(super) pool: Rc<Pool>,
+    /// What it is spoken to with; `None` = in the clear.
+    pub(super) tls: Option<&'v Arc<UpstreamTls>>,
     pub(super) trial: Option<Trial>,
 }
 
@@ -191,7 +194,8 @@ impl Call<'_> {
             }
         };
         let cell = cell_at(place)?;
-        Some(Place { stamp, place, cell, pool: self.worker().pool(cell), trial })
+        let tls = stamp.endpoints.get(place).and_then(|endpoint| view.tls.of(endpoint.index));
+        Some(Place { stamp, place, cell, pool: self.worker().pool(cell), tls, trial })
     }
 
     /// Another request took the trial that this one was chosen for: it goes where all others go.
@@ -411,7 +415,7 @@ impl Call<'_> {
         let flight = self.worker().flights().enter(entered, &self.client.wire, began);
         self.note(view, place, began, ending);
         let connect_timeout = view.live.timeouts.connect;
-        let wish = Wish { wanted: course.wanted, began, connect_timeout };
+        let wish = Wish { wanted: course.wanted, tls: place.tls, began, connect_timeout };
         let link = self.take_link(view, place, course, wish).await?;
         let (response, link) = self.send(view, place, course, link).await?;
         if is_gateway_error(response.status()) {

@@ -1,19 +1,22 @@
-//! Files -> a table and its keys. Every file is read once: what is judged is what is kept as the
+//! Files -> a table, its keys and its certificates. Every file is read once: what is judged is what is kept as the
 //! last known good copy.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stamp_core::diagnostic::SourceText;
+use stamp_core::diagnostic::{Diagnostic, SourceText};
 use stamp_core::table::{self, Circumstances, OwnAddress, OwnDoor, RoutingTable};
 
 use crate::auth::{KeyError, KeyRing};
+use crate::clock::Clock;
 use crate::diagnostics::Report;
 use crate::settings::{self, Settings};
-use crate::state::Installation;
+use crate::state::{Installation, View};
+use crate::tls::{TlsError, Upstreams};
 
 /// The largest file that is read at all: a CSV of about five million tenants.
 const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -58,6 +61,7 @@ pub(super) enum Inputs<'a> {
 pub(super) struct Loaded {
     pub(super) table: RoutingTable,
     pub(super) keys: KeyRing,
+    pub(super) tls: Upstreams,
     pub(super) warnings: Report,
     pub(super) files: Files,
 }
@@ -67,6 +71,7 @@ impl Loaded {
         Installation {
             table: Arc::new(self.table),
             keys: Arc::new(self.keys),
+            tls: Arc::new(self.tls),
             live: Arc::new(settings.live.clone()),
         }
     }
@@ -123,7 +128,8 @@ pub(super) fn routing_file(config: &Path) -> Option<PathBuf> {
 pub(super) fn load(
     wanted: &Wanted,
     inputs: Inputs<'_>,
-    former: Option<&RoutingTable>,
+    former: Option<&View>,
+    clock: Clock,
 ) -> Result<Loaded, Report> {
     let mut files = Files::default();
     let mut read = |path: &Path| -> io::Result<Arc<[u8]>> {
@@ -138,19 +144,46 @@ pub(super) fn load(
     };
     let main = &wanted.routing;
     let bytes = read(main).map_err(|error| unreadable(main, &error))?;
-    let circumstances = Circumstances { former, own: &wanted.own };
-    let loaded = table::load_in(text(main, &bytes)?, &mut read, circumstances)?;
+    let main = text(main, &bytes)?;
+    let table = former.map(|view| &*view.table);
+    let circumstances = Circumstances { former: table, own: &wanted.own };
+    let loaded = table::load_in(main.clone(), &mut read, circumstances)?;
     let keys = KeyRing::build(&loaded.table.identity.jwt, &mut read).map_err(|errors| {
         let of = |error: &KeyError| (error.path.clone(), error.fault.to_string());
         let files: Vec<_> = errors.iter().map(of).collect();
         Report::of_files(files.iter().map(|(path, fault)| (path.as_path(), fault.clone())))
-    })?;
+    });
+    let former = former.map(|view| &*view.tls);
+    let tls = Upstreams::build(&loaded.table, former, clock, &mut read)
+        .map_err(|errors| told_of_tls(&errors, &loaded.tls_files, main));
+    let (keys, tls) = match (keys, tls) {
+        (Ok(keys), Ok(tls)) => (keys, tls),
+        (Err(report), Ok(_)) | (Ok(_), Err(report)) => return Err(report),
+        (Err(keys), Err(tls)) => return Err(tls.and(keys)),
+    };
     for digest in &wanted.digests {
         // One that cannot be read opens nothing; `admin::access` says so.
         drop(read(digest));
     }
     let warnings = Report::warnings(loaded.warnings, loaded.sources);
-    Ok(Loaded { table: loaded.table, keys, warnings, files })
+    Ok(Loaded { table: loaded.table, keys, tls, warnings, files })
+}
+
+/// Mistakes in files of TLS, told where routing.toml names them.
+fn told_of_tls(
+    errors: &[TlsError],
+    places: &BTreeMap<PathBuf, Range<usize>>,
+    main: SourceText,
+) -> Report {
+    let told = |error: &TlsError| Diagnostic {
+        source: 0,
+        span: error.path.as_ref().and_then(|path| places.get(path)).cloned().unwrap_or(0..0),
+        message: error.fault.to_string(),
+        label: None,
+        help: Some(error.fault.help().to_owned()),
+        note: None,
+    };
+    Report::errors(errors.iter().map(told).collect(), vec![main])
 }
 
 fn read(path: &Path) -> io::Result<Arc<[u8]>> {

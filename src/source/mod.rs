@@ -7,7 +7,6 @@ mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use stamp_core::diff;
 use stamp_core::table::RoutingTable;
@@ -16,6 +15,7 @@ use tokio::sync::Mutex;
 pub use load::{Files, load_settings};
 pub use watch::run as watch;
 
+use crate::clock::Clock;
 use crate::diagnostics::Report;
 use crate::settings::{Settings, restart_keys};
 use crate::state::{Command, Installation, ReloadResult, State};
@@ -113,32 +113,32 @@ pub struct First {
 }
 
 /// Loads the first table: the files, else the last known good copy of them.
-pub fn first(settings: &Settings, wall: Duration) -> Result<First, Report> {
-    let loaded = match load::load(&Wanted::of(settings), Inputs::Disk, None) {
+pub fn first(settings: &Settings, clock: Clock) -> Result<First, Report> {
+    let loaded = match load::load(&Wanted::of(settings), Inputs::Disk, None, clock) {
         Ok(loaded) => loaded,
-        Err(report) => return from_snapshot(settings, wall, report),
+        Err(report) => return from_snapshot(settings, clock, report),
     };
     log_warnings(&loaded.warnings);
     if let Err(error) = snapshot::write(&settings.state_directory, &loaded.files) {
         tracing::error!(%error, "the last known good copy could not be written");
     }
-    let result = ReloadResult::Accepted { at: wall };
+    let result = ReloadResult::Accepted { at: clock.wall() };
     Ok(First { files: loaded.files.clone(), installation: loaded.install(settings), result })
 }
 
 /// Judges the files as a start would, and changes nothing: the table and what was let pass.
-pub fn check(settings: &Settings) -> Result<(RoutingTable, Report), Report> {
-    let loaded = load::load(&Wanted::of(settings), Inputs::Disk, None)?;
+pub fn check(settings: &Settings, clock: Clock) -> Result<(RoutingTable, Report), Report> {
+    let loaded = load::load(&Wanted::of(settings), Inputs::Disk, None, clock)?;
     Ok((loaded.table, loaded.warnings))
 }
 
 /// Judges the routing.toml of a gateway.toml that is refused, as far as it can be found.
-pub fn check_routing_of_refused(config: &Path) -> Result<(), Report> {
+pub fn check_routing_of_refused(config: &Path, clock: Clock) -> Result<(), Report> {
     let Some(routing) = load::routing_file(config) else { return Ok(()) };
-    load::load(&Wanted::alone(routing), Inputs::Disk, None).map(drop)
+    load::load(&Wanted::alone(routing), Inputs::Disk, None, clock).map(drop)
 }
 
-fn from_snapshot(settings: &Settings, wall: Duration, report: Report) -> Result<First, Report> {
+fn from_snapshot(settings: &Settings, clock: Clock, report: Report) -> Result<First, Report> {
     let files = match snapshot::read(&settings.state_directory) {
         Ok(files) => files,
         Err(error) => {
@@ -146,12 +146,12 @@ fn from_snapshot(settings: &Settings, wall: Duration, report: Report) -> Result<
             return Err(report);
         }
     };
-    let copied = load::load(&Wanted::of(settings), Inputs::Copy(&files), None);
+    let copied = load::load(&Wanted::of(settings), Inputs::Copy(&files), None, clock);
     let Ok(loaded) = copied else { return Err(report) };
     for problem in report.told() {
         tracing::error!(%problem, "the files are refused; the last known good copy serves");
     }
-    let result = ReloadResult::StartedStale { at: wall, report };
+    let result = ReloadResult::StartedStale { at: clock.wall(), report };
     Ok(First { files, installation: loaded.install(settings), result })
 }
 
@@ -178,14 +178,15 @@ impl Reloader {
         running: &mut Running,
         ask: ReloadAsk,
     ) -> Result<ReloadOutcome, Report> {
-        let former = Arc::clone(&self.state.view().table);
-        let old = Arc::clone(&former);
+        let former = self.state.view();
+        let old = Arc::clone(&former.table);
+        let clock = self.state.clock();
         let config = self.config.clone();
         let in_force = running.settings.clone();
         let loading = tokio::task::spawn_blocking(move || {
             let settings = load_settings(&config)?;
             let wanted = Wanted::of(&settings).beside(&in_force);
-            let loaded = load::load(&wanted, Inputs::Disk, Some(&former))?;
+            let loaded = load::load(&wanted, Inputs::Disk, Some(&former), clock)?;
             Ok((settings, loaded))
         });
         let (settings, loaded) = loading.await.unwrap_or_else(|panic| Err(self.failure(&panic)))?;

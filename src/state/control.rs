@@ -33,6 +33,7 @@ use crate::auth::KeyRing;
 use crate::clock::Clock;
 use crate::settings::Live;
 use crate::state::report::StampInfo;
+use crate::tls::Upstreams;
 
 /// How often time-driven rules are looked at when nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
@@ -89,6 +90,8 @@ pub struct Installation {
     pub table: Arc<RoutingTable>,
     /// Its keys.
     pub keys: Arc<KeyRing>,
+    /// What its endpoints are spoken to with.
+    pub tls: Arc<Upstreams>,
     /// The live settings.
     pub live: Arc<Live>,
 }
@@ -189,14 +192,14 @@ impl State {
         let names = Arc::new(Names::default());
         let mut registry = Registry::new(start.mailboxes.workers(), Arc::clone(&names));
         let now = start.clock.now();
-        let Installation { table, keys, live } = start.first;
+        let Installation { table, keys, tls, live } = start.first;
         let cells = registry.cells_of(&table, now);
         let mut fleet = Fleet::new(&table, records, now);
         let waiting = Keeper::open(start.directory);
         fleet.recall(waiting.known(), now);
         let standings = fleet.standings();
         let (stamps, endpoints) = (cells.stamps, cells.endpoints);
-        let view = View { generation: 1, table, keys, live, standings, stamps, endpoints };
+        let view = View { generation: 1, table, keys, tls, live, standings, stamps, endpoints };
         let (sender, events) = mpsc::channel(REPORTS_MAX);
         let mut status = ReloadStatus::default();
         status.note(start.loaded);
@@ -364,7 +367,7 @@ impl Control {
     }
 
     fn install(&mut self, installation: Installation) -> u64 {
-        let Installation { table, keys, live } = installation;
+        let Installation { table, keys, tls, live } = installation;
         let now = self.state.clock.now();
         let before = self.state.view();
         self.fleet.adopt(&table, now);
@@ -374,6 +377,7 @@ impl Control {
             generation,
             table,
             keys,
+            tls,
             live,
             standings: self.fleet.standings(),
             stamps: cells.stamps,
@@ -531,6 +535,7 @@ impl Control {
             generation: before.generation,
             table: Arc::clone(&before.table),
             keys: Arc::clone(&before.keys),
+            tls: Arc::clone(&before.tls),
             live: Arc::clone(&before.live),
             standings: self.fleet.standings(),
             stamps: Arc::clone(&before.stamps),

@@ -1,4 +1,4 @@
-//! What one request sees: table, keys, settings, standings and cells, published whole.
+//! What one request sees: table, keys, certificates, settings, standings and cells, published whole.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use stamp_core::table::RoutingTable;
 use super::cells::{EndpointCell, StampCell};
 use crate::auth::KeyRing;
 use crate::settings::Live;
+use crate::tls::Upstreams;
 
 /// One immutable snapshot of everything that decides about a request.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct View {
     pub table: Arc<RoutingTable>,
     /// The keys of its issuers.
     pub keys: Arc<KeyRing>,
+    /// What its endpoints are spoken to with.
+    pub tls: Arc<Upstreams>,
     /// The live part of gateway.toml.
     pub live: Arc<Live>,
     /// Who may serve.

@@ -107,7 +107,9 @@ fn is_same(old: &RoutingTable, one: &Stamp, (new, other): (&RoutingTable, &Stamp
         let endpoints = stamp.endpoints.iter();
         let edges = stamp.failover.iter();
         (
-            endpoints.map(|endpoint| (endpoint.authority(), endpoint.weight)).collect::<Vec<_>>(),
+            endpoints
+                .map(|endpoint| (endpoint.authority(), endpoint.scheme, endpoint.weight))
+                .collect::<Vec<_>>(),
             edges.map(|edge| (table.stamp(edge.to).id.clone(), edge.mode)).collect::<Vec<_>>(),
             stamp.residency.map(|zone| table.residency_name(zone).to_owned()),
         )

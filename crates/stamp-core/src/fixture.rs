@@ -11,7 +11,7 @@ use crate::standing::{OperatorState, Serving, StampHealth, StampStanding};
 use crate::table::{
     AcceptFrom, Access, Balance, ConflictRule, Edge, EdgeMode, Endpoint, FailbackMode,
     FailbackPolicy, HeaderRules, HealthPolicy, HostRules, Identity, PassivePolicy, PoolPolicy,
-    ResidencyIndex, RetryPolicy, RoutingTable, Stamp, TenantCount,
+    ResidencyIndex, RetryPolicy, RoutingTable, Scheme, Stamp, TenantCount,
 };
 
 /// A stamp that serves itself and is up.
@@ -84,6 +84,7 @@ pub(crate) fn drawn(sketches: &[Sketch]) -> RoutingTable {
 fn endpoint(stamp: &str, port: u16, at: usize) -> Endpoint {
     Endpoint {
         index: EndpointIndex(u32::try_from(at).unwrap()),
+        scheme: Scheme::Http,
         host: format!("{stamp}.internal").into(),
         port: 8000 + port,
         weight: NonZeroU32::MIN,
@@ -100,6 +101,7 @@ fn stamp(sketch: &Sketch) -> Stamp {
         access: Access::Any,
         balance: Balance::LeastRequest,
         in_flight_max: 100,
+        tls: None,
         health: health(),
         pool: PoolPolicy {
             connections_max: 100,

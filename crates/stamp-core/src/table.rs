@@ -12,6 +12,7 @@ mod tenant_file;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod zones;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use crate::standing::OperatorState;
 pub use crate::diagnostic::Rejected;
 pub use load::{Circumstances, FILE_BYTES_MAX, Loaded, load, load_in};
 pub use own::{OwnAddress, OwnDoor};
+pub use tls::{ClientIdentity, TlsPolicy};
 
 /// Everything that the resolver needs, immutable.
 #[derive(Debug)]
@@ -69,6 +71,8 @@ pub struct Stamp {
     pub balance: Balance,
     /// The most requests in flight over all workers.
     pub in_flight_max: u32,
+    /// How it proves who it is; `None` = no endpoint of it is spoken to over TLS.
+    pub tls: Option<TlsPolicy>,
     /// How its endpoints are probed and judged.
     pub health: HealthPolicy,
     /// How connections to its endpoints are kept.
@@ -88,12 +92,23 @@ pub struct Stamp {
 pub struct Endpoint {
     /// Its place among all endpoints of the table.
     pub index: EndpointIndex,
+    /// How it is spoken to.
+    pub scheme: Scheme,
     /// A host name or an IP address (IPv6 without brackets).
     pub host: Box<str>,
     /// The TCP port.
     pub port: u16,
     /// Its share of the stamp's requests relative to its siblings.
     pub weight: NonZeroU32,
+}
+
+/// How an endpoint is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Over TLS (RFC 8446), never without a verified certificate.
+    Https,
 }
 
 impl Endpoint {

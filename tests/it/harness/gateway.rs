@@ -14,6 +14,9 @@ use super::http1::{Request, get};
 use super::metrics::Metrics;
 use super::stamp::Stamp;
 
+/// A file of this name in its directory takes the place of the certificates that the system trusts.
+pub const SYSTEM_CERTIFICATES: &str = "system.crt";
+
 /// A gateway that is configured, but not running.
 #[derive(Debug)]
 pub struct Plan {
@@ -286,6 +289,8 @@ fn spawn(directory: &Directory) -> Child {
         .arg("run")
         .arg("-c")
         .arg(directory.path("gateway.toml"))
+        // Whom the system trusts, as the gateway sees it.
+        .envs(Some(directory.path(SYSTEM_CERTIFICATES)).filter(|path| path.exists()).map(|path| ("SSL_CERT_FILE", path)))
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log)

@@ -14,4 +14,5 @@ pub mod process;
 pub mod scene;
 pub mod script;
 pub mod stamp;
+pub mod tls;
 pub mod token;

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use serde_json::json;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
@@ -14,6 +15,7 @@ use super::deadline::ticks;
 use super::http1::{Broken, Framing, Head, Wire, lossy};
 use super::script::{Feed, Script, block, pattern};
 use super::stamp::{OnAccept, Seen, Shared, State};
+use super::tls::Stream;
 
 /// Bodies are recorded up to this length; beyond it only counted and checked.
 const BODY_KEPT: usize = 1 << 20;
@@ -23,19 +25,22 @@ pub async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     // Aborting this task drops the set, and with it every connection.
     let mut connections = JoinSet::new();
     loop {
-        let (stream, _) = listener.accept().await.unwrap();
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted.unwrap().0,
+            () = shared.cut.notified() => {
+                connections.shutdown().await;
+                continue;
+            }
+        };
         stream.set_nodelay(true).unwrap();
-        let on_accept = shared.state.lock().unwrap().on_accept;
+        let (on_accept, tls) = {
+            let state = shared.state.lock().unwrap();
+            (state.on_accept, state.tls.clone())
+        };
         match on_accept {
             OnAccept::Serve => {
                 let shared = Arc::clone(&shared);
-                let _task = connections.spawn(async move {
-                    let mut connection =
-                        Connection { wire: Wire::new(stream), shared, number: None, requests: 0 };
-                    // How a scripted connection breaks is the business of the other side.
-                    let _broken = connection.serve().await;
-                    connection.note_end();
-                });
+                let _task = connections.spawn(serve(stream, tls, shared));
             }
             OnAccept::Reset => reset(&stream),
             OnAccept::Ignore => {
@@ -46,6 +51,20 @@ pub async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             }
         }
     }
+}
+
+async fn serve(socket: TcpStream, tls: Option<Arc<ServerConfig>>, shared: Arc<Shared>) {
+    let accepted = Stream::accept(socket, tls).await;
+    {
+        let mut state = shared.state.lock().unwrap();
+        state.refused += usize::from(accepted.is_err());
+        state.resumed += usize::from(accepted.as_ref().is_ok_and(Stream::is_resumed));
+    }
+    let Ok(stream) = accepted else { return };
+    let mut connection = Connection { wire: Wire::new(stream), shared, number: None, requests: 0 };
+    // How a scripted connection breaks is the business of the other side.
+    let _broken = connection.serve().await;
+    connection.note_end();
 }
 
 /// Makes the end of this connection a reset.
@@ -61,7 +80,7 @@ enum Next {
 }
 
 struct Connection {
-    wire: Wire<TcpStream>,
+    wire: Wire<Stream>,
     shared: Arc<Shared>,
     /// Its place among the connections that carried requests, once it has.
     number: Option<usize>,
@@ -126,8 +145,13 @@ impl Connection {
     }
 
     async fn write(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Broken> {
-        let written = self.wire.stream.write_all(bytes.as_ref()).await;
-        written.map_err(|error| Broken::Failed(error.kind()))
+        let stream = &mut self.wire.stream;
+        let written = async {
+            stream.write_all(bytes.as_ref()).await?;
+            // A session over TLS may hold the end back.
+            stream.flush().await
+        };
+        written.await.map_err(|error| Broken::Failed(error.kind()))
     }
 
     #[expect(clippy::cognitive_complexity, reason = "one arm a script, none of them deep")]
@@ -173,7 +197,7 @@ impl Connection {
     }
 
     fn reset(&self) -> Next {
-        reset(&self.wire.stream);
+        reset(self.wire.stream.socket());
         Next::Close
     }
 

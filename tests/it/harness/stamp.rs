@@ -6,8 +6,10 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use rustls::ServerConfig;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::deadline::eventually;
@@ -82,6 +84,8 @@ impl Seen {
 pub struct Shared {
     pub name: String,
     pub state: Mutex<State>,
+    /// Ends all connections.
+    pub cut: Notify,
     /// Where each request is noted before it is answered, if it must outlive the process.
     pub journal: Option<File>,
 }
@@ -92,6 +96,12 @@ pub struct State {
     pub script: Script,
     pub once: VecDeque<Script>,
     pub on_accept: OnAccept,
+    /// What new connections must shake hands with; `None` = they are in the clear.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Handshakes that failed.
+    pub refused: usize,
+    /// Handshakes that took up a session of before.
+    pub resumed: usize,
     pub healthy: bool,
     /// So many probes to come are answered with 503 besides.
     pub bad_probes: usize,
@@ -117,6 +127,9 @@ impl Stamp {
             script: Script::Echo,
             once: VecDeque::new(),
             on_accept: OnAccept::Serve,
+            tls: None,
+            refused: 0,
+            resumed: 0,
             healthy: true,
             bad_probes: 0,
             seen: Vec::new(),
@@ -125,7 +138,7 @@ impl Stamp {
             ended: 0,
         };
         let state = Mutex::new(state);
-        let shared = Arc::new(Shared { name: name.into(), state, journal });
+        let shared = Arc::new(Shared { name: name.into(), state, cut: Notify::new(), journal });
         let mut stamp =
             Self { name: name.into(), address, shared, accepting: None, _reserved: reserved };
         stamp.revive();
@@ -162,6 +175,26 @@ impl Stamp {
     /// What to do with every new connection from now on, probes included.
     pub fn on_accept(&self, what: OnAccept) {
         self.change(|state| state.on_accept = what);
+    }
+
+    /// What new connections must shake hands with from now on, probes included.
+    pub fn presents(&self, tls: Arc<ServerConfig>) {
+        self.change(|state| state.tls = Some(tls));
+    }
+
+    /// Ends every connection, and takes new ones.
+    pub fn ends_connections(&self) {
+        self.shared.cut.notify_one();
+    }
+
+    /// How many handshakes failed.
+    pub fn refused(&self) -> usize {
+        self.change(|state| state.refused)
+    }
+
+    /// How many handshakes took up a session of before.
+    pub fn resumed(&self) -> usize {
+        self.change(|state| state.resumed)
     }
 
     /// From now on `/healthz` is answered with 503.

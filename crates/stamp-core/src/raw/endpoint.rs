@@ -5,10 +5,13 @@ use core::net::{IpAddr, Ipv6Addr};
 use serde_json::json;
 
 use crate::document::{FromToml, Json, Report, Value, mismatch, string_of};
+use crate::table::Scheme;
 
 /// The address of an endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointUrl {
+    /// How it is spoken to.
+    pub scheme: Scheme,
     /// A host name in lower case, or an IP address without brackets.
     pub host: Box<str>,
     /// The TCP port.
@@ -18,12 +21,9 @@ pub struct EndpointUrl {
 /// Why a text is no address of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// It does not begin with `http://`.
-    #[error("an endpoint is written `http://host:port`")]
+    /// It begins with neither `http://` nor `https://`.
+    #[error("an endpoint is written `http://host:port` or `https://host:port`")]
     Scheme,
-    /// It begins with `https://`.
-    #[error("TLS to stamps is not there yet")]
-    Tls,
     /// It names a user.
     #[error("an endpoint has no user name and no password")]
     UserInfo,
@@ -42,7 +42,6 @@ impl UrlError {
     const fn help(self) -> &'static str {
         match self {
             Self::Scheme => "write for example \"http://10.1.0.10:8080\"",
-            Self::Tls => "this version speaks cleartext HTTP to stamps: write `http://`",
             Self::UserInfo => "remove everything up to the `@`",
             Self::Path => "remove what follows host and port: paths pass as the client sent them",
             Self::Port => "write the port that the application listens on, for example `:8080`",
@@ -53,12 +52,11 @@ impl UrlError {
 
 fn parse_endpoint_url(text: &str) -> Result<EndpointUrl, UrlError> {
     let (scheme, rest) = text.split_once("://").ok_or(UrlError::Scheme)?;
-    if scheme.eq_ignore_ascii_case("https") {
-        return Err(UrlError::Tls);
-    }
-    if !scheme.eq_ignore_ascii_case("http") {
-        return Err(UrlError::Scheme);
-    }
+    let (scheme, usual_port) = match scheme.to_ascii_lowercase().as_str() {
+        "http" => (Scheme::Http, "80"),
+        "https" => (Scheme::Https, "443"),
+        _ => return Err(UrlError::Scheme),
+    };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains(['/', '?', '#', '\\']) {
         return Err(UrlError::Path);
@@ -70,18 +68,18 @@ fn parse_endpoint_url(text: &str) -> Result<EndpointUrl, UrlError> {
         Some(rest) => {
             let (address, rest) = rest.split_once(']').ok_or(UrlError::Host)?;
             let address: Ipv6Addr = address.parse().map_err(|_no_address| UrlError::Host)?;
-            let port = if rest.is_empty() { Some("80") } else { rest.strip_prefix(':') };
+            let port = if rest.is_empty() { Some(usual_port) } else { rest.strip_prefix(':') };
             // The IPv4 address behind `::ffff:10.1.0.10` is the same machine: one spelling for it.
             (address.to_canonical().to_string().into(), port.ok_or(UrlError::Port)?)
         }
         None => {
-            let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
+            let (host, port) = authority.split_once(':').unwrap_or((authority, usual_port));
             (parse_host(host)?, port)
         }
     };
     let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
     let port = port.parse().ok().filter(|port| is_number && *port != 0).ok_or(UrlError::Port)?;
-    Ok(EndpointUrl { host, port })
+    Ok(EndpointUrl { scheme, host, port })
 }
 
 /// A host name or an IPv4 address. What ends in a number is an address or nothing (WHATWG URL).
@@ -118,7 +116,7 @@ impl FromToml for EndpointUrl {
         }
     }
     fn schema() -> Json {
-        json!({ "type": "string", "pattern": "^[Hh][Tt][Tt][Pp]://[^/?#@\\\\]+/?$" })
+        json!({ "type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\\\\]+/?$" })
     }
 }
 
@@ -128,7 +126,8 @@ mod tests {
 
     #[test]
     fn an_endpoint_has_one_spelling() {
-        let url = |host: &str, port| Ok(EndpointUrl { host: host.into(), port });
+        let url =
+            |host: &str, port| Ok(EndpointUrl { scheme: Scheme::Http, host: host.into(), port });
         assert_eq!(parse_endpoint_url("http://10.1.0.10:8080"), url("10.1.0.10", 8080));
         assert_eq!(parse_endpoint_url("HTTP://App.Internal./"), url("app.internal", 80));
         assert_eq!(parse_endpoint_url("http://[FE80:0::1]:81"), url("fe80::1", 81));
@@ -137,11 +136,20 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_over_tls_has_a_usual_port_of_its_own() {
+        for (text, port) in [("https://a:8443", 8443), ("HTTPS://A", 443), ("https://a/", 443)] {
+            let url = EndpointUrl { scheme: Scheme::Https, host: "a".into(), port };
+            assert_eq!(parse_endpoint_url(text), Ok(url), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_no_endpoint_says_why() {
         let wrong = [
             ("10.1.0.10:8080", UrlError::Scheme),
             ("ftp://a:1", UrlError::Scheme),
-            ("https://a:1", UrlError::Tls),
+            ("httpss://a:1", UrlError::Scheme),
+            ("https://a:0", UrlError::Port),
             ("http://me:secret@a:1", UrlError::UserInfo),
             ("http://a:1/x", UrlError::Path),
             ("http://a:1/?q", UrlError::Path),

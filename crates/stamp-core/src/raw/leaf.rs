@@ -1,5 +1,7 @@
 //! The leaves of routing.toml that need more than a number or a word: names, hosts, headers.
 
+use core::net::IpAddr;
+
 use http::HeaderName;
 use serde_json::json;
 
@@ -127,6 +129,34 @@ impl FromToml for DomainName {
     }
     fn schema() -> Json {
         json!({ "type": "string", "minLength": 1, "maxLength": 254 })
+    }
+}
+
+/// Whom the certificate of a stamp must name: a host name in lower case, or an IP address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateName(pub Box<str>);
+
+/// Reads a host name or an IP address without brackets.
+pub fn parse_certificate_name(text: &str) -> Result<CertificateName, DomainError> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(CertificateName(address.to_string().into()));
+    }
+    let name = parse_domain(text)?.0;
+    // What ends in a number is an address or nothing (WHATWG URL), and this is no address.
+    let last = name.rsplit('.').next().unwrap_or_default();
+    if last.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(DomainError::Label);
+    }
+    Ok(CertificateName(name))
+}
+
+impl FromToml for CertificateName {
+    fn read(value: &Value<'_>, report: &mut Report) -> Option<Self> {
+        let expected = "a name such as \"stamp.eu-2.internal\"";
+        read_parsed(value, report, expected, parse_certificate_name)
+    }
+    fn schema() -> Json {
+        DomainName::schema()
     }
 }
 
@@ -348,6 +378,17 @@ mod tests {
         assert_eq!(parse_domain("*.a.b"), Err(DomainError::Label));
         assert_eq!(parse_domain("."), Err(DomainError::Empty));
         assert_eq!(parse_domain(&"a.".repeat(130)), Err(DomainError::TooLong));
+    }
+
+    #[test]
+    fn a_certificate_names_a_host_or_an_address() {
+        let name = |text: &str| parse_certificate_name(text).map(|name| name.0.into_string());
+        assert_eq!(name("Stamp.EU-2.internal."), Ok("stamp.eu-2.internal".to_owned()));
+        assert_eq!(name("10.1.0.10"), Ok("10.1.0.10".to_owned()));
+        assert_eq!(name("FE80:0::1"), Ok("fe80::1".to_owned()));
+        assert_eq!(name("10.1.0"), Err(DomainError::Label));
+        assert_eq!(name("*.internal"), Err(DomainError::Label));
+        assert_eq!(name("a:8443"), Err(DomainError::Port));
     }
 
     #[test]

@@ -17,12 +17,13 @@ use crate::{as_written, words};
 pub use endpoint::{EndpointUrl, UrlError};
 pub use identity::{RawCookie, RawHeader, RawHost, RawIdentity, RawIssuer, UnknownTenant};
 pub use leaf::{
-    ClaimPath, CookieName, DomainError, DomainName, HasShortForm, HostPattern, IdentityHeader,
-    ProbePath, ShortOrLong, StatusRange, Zone, parse_domain, parse_zone,
+    CertificateName, ClaimPath, CookieName, DomainError, DomainName, HasShortForm, HostPattern,
+    IdentityHeader, ProbePath, ShortOrLong, StatusRange, Zone, parse_certificate_name,
+    parse_domain, parse_zone,
 };
 pub use stamp::{
     OwnId, PoolProtocol, RawEdge, RawEndpoint, RawFailback, RawHealth, RawPassive, RawPool,
-    RawRetry, RawStamp, RawStampPolicy,
+    RawRetry, RawStamp, RawStampPolicy, RawTls,
 };
 
 as_written! {

@@ -1,7 +1,9 @@
 //! `[[stamp]]` and `[defaults.stamp]` as written. Defaults here are those that are built in.
 
+use std::path::PathBuf;
+
 use super::endpoint::EndpointUrl;
-use super::leaf::{HasShortForm, ProbePath, ShortOrLong, StatusRange, Zone};
+use super::leaf::{CertificateName, HasShortForm, ProbePath, ShortOrLong, StatusRange, Zone};
 use crate::document::{
     Bytes, Count, FromToml, Json, Lasting, Percent, Ratio, Report, Value, Written,
 };
@@ -36,6 +38,8 @@ as_written! {
         pub balance: Balance = "least_request",
         /// The most requests in flight: 503 `stamp_saturated` beyond.
         pub max_in_flight: Count<1, 10_000_000> = 4096,
+        /// How it proves who it is at its `https://` endpoints.
+        pub tls: Option<Written<RawTls>>,
         /// How its endpoints are probed and judged.
         pub health: RawHealth = {},
         /// How connections to its endpoints are kept.
@@ -48,10 +52,25 @@ as_written! {
 
     /// One address of a stamp.
     pub struct RawEndpoint {
-        /// `http://host:port`
+        /// `http://host:port`, or `https://host:port` for TLS.
         pub url: Written<EndpointUrl>,
         /// Its share of the requests relative to its siblings.
         pub weight: Count<1, 65_535> = 1,
+    }
+
+    /// How a stamp proves who it is, and the gateway to it.
+    pub struct RawTls {
+        /// The certificates, in PEM, that vouch for the stamp's own. Absent: those that the system
+        /// trusts. Relative to this file.
+        pub ca: Option<Written<PathBuf>>,
+        /// The name or address that the stamp's certificate must be for. Absent: the host of each
+        /// endpoint.
+        pub server_name: Option<Written<CertificateName>>,
+        /// The gateway's own certificate, in PEM with those that lead to its issuer, where the stamp
+        /// demands one. Relative to this file.
+        pub cert: Option<Written<PathBuf>>,
+        /// The private key of `cert`, in PEM. Relative to this file.
+        pub key: Option<Written<PathBuf>>,
     }
 
     /// A declared way out of a home that cannot serve.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,8 +28,11 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
     /// The texts that the warnings point into.
     pub sources: Vec<SourceText>,
-    /// Every file that routing.toml names: tenant files and key files, joined to its directory.
+    /// Every file that routing.toml names: tenant files, key files and those of TLS, joined to its
+    /// directory.
     pub files: Vec<PathBuf>,
+    /// Where routing.toml first names each file of TLS, in bytes.
+    pub tls_files: BTreeMap<PathBuf, Range<usize>>,
     /// Tenants whose row is bad and who keep their former entry.
     pub tenants_kept: usize,
 }
@@ -72,15 +76,19 @@ pub fn load_in(
     };
     let mut loading = Loading { file: &file, read, former: circumstances.former, report };
     refuse_own_addresses(&raw.stamp, circumstances.own, &mut loading.report);
-    let (table, tenants_kept) = loading.build(&raw);
+    let (table, tls_files, tenants_kept) = loading.build(&raw);
     let mut files = loading.tenant_files(&raw.tenant_file);
     files.extend(table.identity.key_files());
+    files.extend(tls_files.keys().cloned());
     if loading.report.has_errors() {
         return Err(loading.report.finish().into());
     }
     let Findings { warnings, sources, .. } = loading.report.finish();
-    Ok(Loaded { table, warnings, sources, files, tenants_kept })
+    Ok(Loaded { table, warnings, sources, files, tls_files, tenants_kept })
 }
+
+/// Where routing.toml first names each file of TLS.
+type TlsFiles = BTreeMap<PathBuf, Range<usize>>;
 
 struct Loading<'a> {
     file: &'a Path,
@@ -92,9 +100,9 @@ struct Loading<'a> {
 impl Loading<'_> {
     /// Builds the table and counts the tenants that keep their former entry. What is wrong is in
     /// the report, and the table is then good for nothing.
-    fn build(&mut self, raw: &RawRouting) -> (RoutingTable, usize) {
+    fn build(&mut self, raw: &RawRouting) -> (RoutingTable, TlsFiles, usize) {
         let mut zones = Zones::new();
-        let stamps = Stamps::build(&raw.stamp, &mut zones, &mut self.report);
+        let stamps = Stamps::build(raw, self.file, &mut zones, &mut self.report);
         let identity = identity::build(&raw.identity, self.file, &mut self.report);
         let mut tenants = Tenants::new(&stamps, &mut zones, &mut self.report);
         tenants.add_inline(&raw.tenants);
@@ -110,7 +118,7 @@ impl Loading<'_> {
             }
         }
         let (residencies, fences) = zones.into_parts();
-        let Stamps { list, by_id, endpoint_owner, .. } = stamps;
+        let Stamps { list, by_id, endpoint_owner, tls_places, .. } = stamps;
         let table = RoutingTable {
             identity,
             stamps: list,
@@ -122,7 +130,7 @@ impl Loading<'_> {
             domains,
             tenants_by_stamp,
         };
-        (table, kept)
+        (table, tls_places.into_files(), kept)
     }
 
     fn tenant_files(&self, raw: &[RawTenantFile]) -> Vec<PathBuf> {

@@ -62,7 +62,7 @@ impl OwnDoor {
 /// Reports the endpoints that lead to one of these addresses.
 pub(super) fn refuse_own_addresses(raw: &[RawStamp], own: &[OwnAddress], report: &mut Report) {
     for endpoint in raw.iter().flat_map(|stamp| &stamp.endpoints.value) {
-        let Written { value: EndpointUrl { host, port }, span } = &endpoint.value.url;
+        let Written { value: EndpointUrl { host, port, .. }, span } = &endpoint.value.url;
         let reached = own.iter().find(|own| own.is_reached_by(host, *port));
         if let Some(OwnAddress { door, .. }) = reached {
             let (message, help) = door.told();

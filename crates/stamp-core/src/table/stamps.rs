@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::path::Path;
 
+use super::tls::TlsPlaces;
 use super::zones::{FEWER_ZONES, Zones};
 use super::{
     Edge, Endpoint, FailbackPolicy, HealthPolicy, PassivePolicy, PoolPolicy, RetryPolicy, Stamp,
@@ -11,7 +13,8 @@ use super::{
 use crate::document::{Report, Span, Written, did_you_mean};
 use crate::id::{EndpointIndex, StampId, StampIndex};
 use crate::raw::{
-    EndpointUrl, RawEdge, RawHealth, RawPassive, RawPool, RawRetry, RawStamp, ShortOrLong,
+    EndpointUrl, RawEdge, RawHealth, RawPassive, RawPool, RawRetry, RawRouting, RawStamp,
+    ShortOrLong,
 };
 
 /// The most endpoints of one stamp.
@@ -30,13 +33,21 @@ pub(super) struct Stamps {
     /// Of each stamp: the places of its edges.
     pub(super) edge_spans: Vec<Vec<Span>>,
     id_spans: Vec<Span>,
-    endpoint_spans: BTreeMap<EndpointUrl, (StampIndex, Span)>,
+    /// By host and port.
+    endpoint_spans: BTreeMap<(Box<str>, u16), (StampIndex, Span)>,
+    pub(super) tls_places: TlsPlaces,
 }
 
 impl Stamps {
     /// Builds all stamps and reports what is wrong among them.
-    pub(super) fn build(raw: &[RawStamp], zones: &mut Zones, report: &mut Report) -> Self {
-        let mut stamps = Self::default();
+    pub(super) fn build(
+        raw: &RawRouting,
+        file: &Path,
+        zones: &mut Zones,
+        report: &mut Report,
+    ) -> Self {
+        let mut stamps = Self { tls_places: TlsPlaces::of(file, raw), ..Self::default() };
+        let raw = &raw.stamp;
         let mut edges = Vec::with_capacity(raw.len());
         for stamp in raw {
             if stamps.add(stamp, zones, report) {
@@ -89,6 +100,7 @@ impl Stamps {
             access: policy.access,
             balance: policy.balance,
             in_flight_max: policy.max_in_flight.0,
+            tls: self.tls_places.policy(raw, report),
             health: health(&policy.health, report),
             pool: pool(&policy.pool),
             retry: retry(&policy.retry),
@@ -128,17 +140,19 @@ impl Stamps {
         let mut endpoints = Vec::with_capacity(list.value.len());
         for Written { value: endpoint, .. } in &list.value {
             let Written { value: url, span } = &endpoint.url;
-            if let Some((owner, first)) = self.endpoint_spans.get(url).copied() {
+            let address = (url.host.clone(), url.port);
+            if let Some((owner, first)) = self.endpoint_spans.get(&address).copied() {
                 let owner = self.list.get(owner.at()).filter(|_| owner != stamp);
                 refuse_shared_endpoint(owner, first, &endpoint.url, report);
                 continue;
             }
-            self.endpoint_spans.insert(url.clone(), (stamp, *span));
+            self.endpoint_spans.insert(address, (stamp, *span));
             let index = u32::try_from(self.endpoint_owner.len()).unwrap_or(u32::MAX);
             let place = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
             self.endpoint_owner.push((stamp, place));
             endpoints.push(Endpoint {
                 index: EndpointIndex(index),
+                scheme: url.scheme,
                 host: url.host.clone(),
                 port: url.port,
                 weight: at_least_one(endpoint.weight.0),
@@ -218,7 +232,7 @@ fn refuse_shared_endpoint(
     url: &Written<EndpointUrl>,
     report: &mut Report,
 ) {
-    let EndpointUrl { host, port } = &url.value;
+    let EndpointUrl { host, port, .. } = &url.value;
     let (message, help) = match owner {
         Some(owner) => (
             format!("endpoint `{host}:{port}` belongs to stamp `{}`", owner.id),

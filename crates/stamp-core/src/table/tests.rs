@@ -1,6 +1,7 @@
 //! Every kind of mistake in routing.toml: where it is said to be, and in which words.
 
 mod tenant_file;
+mod tls;
 
 use std::io;
 use std::path::Path;
@@ -232,11 +233,12 @@ fn the_version_is_there_and_first() {
 
 #[test]
 fn keys_of_later_versions_are_unknown() {
-    let told = mistakes(&format!("{STAMPS}tls = {{}}\nfailback = {{ slope = \"3s\" }}\n"));
+    let told =
+        mistakes(&format!("{STAMPS}proxy_protocol = \"v2\"\nfailback = {{ slope = \"3s\" }}\n"));
     assert!(told.contains(
         "<slope> unknown key `slope`; help: the keys known here are `mode`, `hold`, `ramp`"
     ));
-    assert!(told.contains("<tls> unknown key `tls`"));
+    assert!(told.contains("<proxy_protocol> unknown key `proxy_protocol`"));
 }
 
 #[test]
@@ -336,15 +338,6 @@ fn a_fleet_can_serve() {
          [[stamp]]\nid = \"b\"\nstate = \"maintenance\"\nendpoints = [{ url = \"http://h:2\" }]\n",
         "routing.toml:3: <\"draining\"> no stamp takes requests; \
          help: declare at least one stamp `state = \"active\"`",
-    );
-}
-
-#[test]
-fn an_endpoint_that_needs_tls_says_that_it_is_not_there_yet() {
-    check(
-        "[[stamp]]\nid = \"a\"\nendpoints = [{ url = \"https://h:1\" }]\n",
-        "routing.toml:4: <\"https://h:1\"> TLS to stamps is not there yet; \
-         help: this version speaks cleartext HTTP to stamps: write `http://`",
     );
 }
 

@@ -1,0 +1,171 @@
+//! TLS to stamps: the files that routing.toml names -> what each `https://` endpoint is spoken to
+//! with, and the handshake. Verification has no switch.
+
+mod material;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::AlertDescription;
+use rustls::pki_types::ServerName;
+use stamp_core::id::EndpointIndex;
+use stamp_core::table::{Endpoint, RoutingTable, Scheme, TlsPolicy};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::clock::Clock;
+use material::{Material, Sources};
+
+pub use material::{TLS_FILE_BYTES_MAX, TlsFault};
+
+/// How files are read: a function, so that tests need no files and the caller keeps the bytes.
+pub type ReadFile<'r> = dyn FnMut(&Path) -> io::Result<Arc<[u8]>> + 'r;
+
+/// What all endpoints of a table are spoken to with.
+#[derive(Debug, Default)]
+pub struct Upstreams {
+    /// In the order of the table; `None` = in the clear.
+    endpoints: Vec<Option<Arc<UpstreamTls>>>,
+    materials: Vec<Arc<Material>>,
+}
+
+/// What one endpoint is spoken to with.
+#[derive(Debug)]
+pub struct UpstreamTls {
+    material: Arc<Material>,
+    name: ServerName<'static>,
+}
+
+/// A file of a stamp's TLS that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{fault}")]
+pub struct TlsError {
+    /// Which file; `None` = the fault is in none of those that routing.toml names.
+    pub path: Option<PathBuf>,
+    /// Why.
+    #[source]
+    pub fault: TlsFault,
+}
+
+impl Upstreams {
+    /// Reads what the stamps of this table need; every mistake is reported. Material that says what
+    /// it said in `former` is kept, and with it the connections that were made by it.
+    pub fn build(
+        table: &RoutingTable,
+        former: Option<&Self>,
+        clock: Clock,
+        read: &mut ReadFile<'_>,
+    ) -> Result<Self, Vec<TlsError>> {
+        let mut built = Self::default();
+        built.endpoints.resize_with(table.endpoint_count(), || None);
+        let mut errors: Vec<TlsError> = Vec::new();
+        let mut sources = Sources::new(clock, read);
+        for stamp in table.stamps() {
+            let Some(policy) = &stamp.tls else { continue };
+            let former = former.map(|former| &*former.materials).unwrap_or_default();
+            let material = match sources.material(&stamp.id, policy, former) {
+                Ok(material) => material,
+                Err(found) => {
+                    // What many stamps inherit is wrong once.
+                    let is_known = |error: &TlsError| {
+                        let same = |other: &TlsError| {
+                            other.path == error.path && other.to_string() == error.to_string()
+                        };
+                        errors.iter().any(same)
+                    };
+                    let new: Vec<_> = found.into_iter().filter(|error| !is_known(error)).collect();
+                    errors.extend(new);
+                    continue;
+                }
+            };
+            for endpoint in stamp.endpoints.iter().filter(|it| it.scheme == Scheme::Https) {
+                match name_of(policy, endpoint) {
+                    Ok(name) => {
+                        let tls = Arc::new(UpstreamTls { material: Arc::clone(&material), name });
+                        if let Some(slot) = built.endpoints.get_mut(endpoint.index.at()) {
+                            *slot = Some(tls);
+                        }
+                    }
+                    Err(fault) => errors.push(TlsError { path: None, fault }),
+                }
+            }
+            built.materials.push(material);
+        }
+        if errors.is_empty() { Ok(built) } else { Err(errors) }
+    }
+
+    /// What an endpoint is spoken to with; `None` = in the clear.
+    #[must_use]
+    pub fn of(&self, endpoint: EndpointIndex) -> Option<&Arc<UpstreamTls>> {
+        self.endpoints.get(endpoint.at())?.as_ref()
+    }
+}
+
+/// Whom the certificate of this endpoint must name.
+fn name_of(policy: &TlsPolicy, endpoint: &Endpoint) -> Result<ServerName<'static>, TlsFault> {
+    let name = policy.server_name.as_deref().unwrap_or(&endpoint.host);
+    ServerName::try_from(name.to_owned()).map_err(|_no_name| TlsFault::Name(name.into()))
+}
+
+impl UpstreamTls {
+    /// Would a connection that was made by the one do for the other?
+    #[must_use]
+    pub fn is_same(one: Option<&Arc<Self>>, other: Option<&Arc<Self>>) -> bool {
+        match (one, other) {
+            (None, None) => true,
+            (Some(one), Some(other)) => {
+                Arc::ptr_eq(&one.material, &other.material) && one.name == other.name
+            }
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// Shakes hands for requests: a session of before may be taken up again.
+    pub async fn handshake<S>(&self, socket: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let connector = TlsConnector::from(Arc::clone(&self.material.serving));
+        connector.connect(self.name.clone(), socket).await
+    }
+
+    /// Shakes hands for a probe: in full, for a session that is taken up again shows no certificate.
+    pub async fn handshake_in_full<S>(&self, socket: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let connector = TlsConnector::from(Arc::clone(&self.material.probing));
+        connector.connect(self.name.clone(), socket).await
+    }
+}
+
+/// Did the peer end a session because of our certificate, or for lack of one? In TLS 1.3 it says so
+/// when the handshake looks done from here, and before it reads anything that was sent over it (RFC
+/// 8446, section 4.4.2.4).
+#[must_use]
+pub fn is_refusal_of_our_certificate(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::AlertReceived(alert)) = inner else { return false };
+    matches!(
+        *alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+    )
+}
+
+impl fmt::Display for UpstreamTls {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.name.to_str())
+    }
+}
+
+#[cfg(test)]
+mod tests;
