@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -12,6 +12,19 @@ use stamp_core::retry::RetryBudget;
 use stamp_core::time::Moment;
 use tokio::sync::{Notify, Semaphore};
 
+use gauge::{Entered, Gauge};
+use purse::Purse;
+use turnstile::{Pass, Turnstile};
+
+mod gauge;
+mod purse;
+mod turnstile;
+
+/// What the parts are built on. Their models put loom's in its place.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}
+
 /// One stamp's counters.
 #[derive(Debug)]
 pub struct StampCell {
@@ -19,9 +32,8 @@ pub struct StampCell {
     pub number: u32,
     /// The stamp's name.
     pub id: StampId<'static>,
-    requests: AtomicU32,
-    tunnels: AtomicU32,
-    retry_budget: AtomicU64,
+    in_flight: Gauge,
+    retries: Purse,
 }
 
 impl StampCell {
@@ -29,92 +41,67 @@ impl StampCell {
         Arc::new(Self {
             number,
             id,
-            requests: AtomicU32::new(0),
-            tunnels: AtomicU32::new(0),
-            retry_budget: AtomicU64::new(RetryBudget::new(now).to_bits()),
+            in_flight: Gauge::new(),
+            retries: Purse::new(RetryBudget::new(now)),
         })
     }
 
     /// Requests in flight, streams among them.
     #[must_use]
     pub fn requests(&self) -> u32 {
-        self.requests.load(Ordering::SeqCst)
+        self.in_flight.counts().requests
     }
 
     /// Tunnels (`WebSockets` and other upgrades) in flight.
     #[must_use]
     pub fn tunnels(&self) -> u32 {
-        self.tunnels.load(Ordering::SeqCst)
+        self.in_flight.counts().tunnels
     }
 
     /// Everything in flight.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.requests().saturating_add(self.tunnels())
+        let counts = self.in_flight.counts();
+        counts.requests.saturating_add(counts.tunnels)
     }
 
     /// Counts a request in, unless `in_flight_max` are there already.
     pub fn enter(self: &Arc<Self>, in_flight_max: u32) -> Option<InFlight> {
-        let before = self.requests.fetch_add(1, Ordering::SeqCst);
-        if before >= in_flight_max {
-            self.requests.fetch_sub(1, Ordering::SeqCst);
-            return None;
-        }
-        Some(InFlight { cell: Arc::clone(self), counted: Counted::Request })
+        Entered::into(Arc::clone(self), in_flight_max).map(InFlight)
     }
 
     /// Pays for one repeat, if the budget has it.
     #[must_use]
     pub fn spend_retry(&self, now: Moment) -> bool {
-        let spend = |bits| RetryBudget::from_bits(bits).spent(now).map(RetryBudget::to_bits);
-        self.retry_budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok()
+        self.retries.spend(now)
     }
 
     /// Adds what so many first attempts earn.
     pub fn earn_retries(&self, requests: u64, percent: u32) {
-        let earn = |bits| Some(RetryBudget::from_bits(bits).earned(requests, percent).to_bits());
-        self.retry_budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earn).ok();
+        self.retries.earn(requests, percent);
+    }
+}
+
+impl AsRef<Gauge> for StampCell {
+    fn as_ref(&self) -> &Gauge {
+        &self.in_flight
     }
 }
 
 /// Something in flight at a stamp: counted until dropped.
 #[derive(Debug)]
-pub struct InFlight {
-    cell: Arc<StampCell>,
-    counted: Counted,
-}
-
-/// As what it is counted by the cell, which all workers share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Counted {
-    Request,
-    Tunnel,
-}
+pub struct InFlight(Entered<Arc<StampCell>>);
 
 impl InFlight {
     /// The connection switched protocols: it counts as a tunnel from now on.
     pub fn become_tunnel(&mut self) {
-        if self.counted == Counted::Request {
-            self.counted = Counted::Tunnel;
-            self.cell.tunnels.fetch_add(1, Ordering::SeqCst);
-            self.cell.requests.fetch_sub(1, Ordering::SeqCst);
-        }
+        self.0.become_tunnel();
     }
 
     /// The stamp that this is in flight at.
     #[must_use]
-    pub fn stamp(&self) -> &Arc<StampCell> {
-        &self.cell
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        let counter = match self.counted {
-            Counted::Request => &self.cell.requests,
-            Counted::Tunnel => &self.cell.tunnels,
-        };
-        counter.fetch_sub(1, Ordering::SeqCst);
+    pub const fn stamp(&self) -> &Arc<StampCell> {
+        self.0.owner()
     }
 }
 
@@ -137,10 +124,7 @@ pub struct EndpointCell {
     pub connections: Arc<Semaphore>,
     /// Requests that wait for a connection, over all workers.
     pub pending: AtomicU32,
-    trial_free: AtomicBool,
-    /// When a request that might be lost first left the trial to others, in milliseconds; 0 = it has
-    /// not been left.
-    trial_left_ms: AtomicU64,
+    trial: Turnstile,
     /// When its last good probe began, and when a request asked for one last, in microseconds.
     probed_us: AtomicU64,
     asked_us: AtomicU64,
@@ -164,8 +148,7 @@ impl EndpointCell {
             addresses: ArcSwap::from_pointee(addresses),
             connections: Arc::new(Semaphore::new(limits.connections_max as usize)),
             pending: AtomicU32::new(0),
-            trial_free: AtomicBool::new(true),
-            trial_left_ms: AtomicU64::new(0),
+            trial: Turnstile::new(),
             probed_us: AtomicU64::new(0),
             asked_us: AtomicU64::new(0),
             word: Notify::new(),
@@ -247,41 +230,47 @@ impl EndpointCell {
     /// Would `take_trial` succeed now?
     #[must_use]
     pub fn trial_is_free(&self) -> bool {
-        self.trial_free.load(Ordering::Acquire)
+        self.trial.is_free()
     }
 
     /// Would `take_trial` succeed now, and is it for such a request? One that would be lost leaves
     /// the trial to one that would not, for as long as such a one may be expected.
     #[must_use]
     pub fn offers_trial(&self, risk: TrialRisk, now: Moment) -> bool {
-        if !self.trial_is_free() {
-            return false;
-        }
-        if risk == TrialRisk::None {
-            return true;
-        }
-        let now_ms = u64::try_from(now.0.as_millis()).unwrap_or(u64::MAX).max(1);
-        let left = &self.trial_left_ms;
-        match left.compare_exchange(0, now_ms, Ordering::Relaxed, Ordering::Relaxed) {
-            Ok(_) => false,
-            Err(since_ms) => now_ms.saturating_sub(since_ms) >= TRIAL_LEFT_FOR_MS,
+        let now_ms = u64::try_from(now.0.as_millis()).unwrap_or(u64::MAX);
+        match risk {
+            TrialRisk::None => self.trial.is_free(),
+            TrialRisk::Lost => self.trial.was_left_for(TRIAL_LEFT_FOR_MS, now_ms),
         }
     }
 
     /// The trial was judged: another may be made.
     pub fn free_trial(&self) {
-        self.trial_free.store(true, Ordering::Release);
+        self.trial.free();
     }
 
     /// Takes the one trial of a half-open breaker. The `Trial` gives it back when dropped.
     #[must_use]
     pub fn take_trial(self: &Arc<Self>) -> Option<Trial> {
-        let taken =
-            self.trial_free.compare_exchange(true, false, Ordering::AcqRel, Ordering::Relaxed);
-        taken.ok().map(|_| {
-            self.trial_left_ms.store(0, Ordering::Relaxed);
-            Trial { cell: Arc::clone(self), settled: false }
-        })
+        Pass::taken(Arc::clone(self)).map(Trial)
+    }
+}
+
+impl AsRef<Turnstile> for EndpointCell {
+    fn as_ref(&self) -> &Turnstile {
+        &self.trial
+    }
+}
+
+/// The right to send the one trial request of a half-open breaker: free again when dropped.
+#[derive(Debug)]
+pub struct Trial(Pass<Arc<EndpointCell>>);
+
+impl Trial {
+    /// The trial was made and is reported: the fleet frees it when it has judged it, so that no
+    /// second one passes in between.
+    pub fn settle(self) {
+        self.0.settle();
     }
 }
 
@@ -305,27 +294,4 @@ pub enum TrialRisk {
     None,
     /// It is lost: it must not be processed twice.
     Lost,
-}
-
-/// The right to send the one trial request of a half-open breaker: free again when dropped.
-#[derive(Debug)]
-pub struct Trial {
-    cell: Arc<EndpointCell>,
-    settled: bool,
-}
-
-impl Trial {
-    /// The trial was made and is reported: the fleet frees it when it has judged it, so that no
-    /// second one passes in between.
-    pub fn settle(mut self) {
-        self.settled = true;
-    }
-}
-
-impl Drop for Trial {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.cell.free_trial();
-        }
-    }
 }

@@ -1,9 +1,11 @@
-//! Developer commands: `cargo xtask ci`, `cargo xtask sim`, `cargo xtask bench`,
-//! `cargo xtask fuzz`. Standard library only, so that they build in a second.
+//! Developer commands: `cargo xtask ci`, `cargo xtask sim`, `cargo xtask mutants`,
+//! `cargo xtask loom`, `cargo xtask bench`, `cargo xtask fuzz`. Standard library only, so that they
+//! build in a second.
 
 mod bench;
 mod failover;
 mod fuzz;
+mod mutants;
 mod run;
 mod sim;
 
@@ -14,6 +16,8 @@ usage: cargo xtask COMMAND
   ci                  what .ci/run calls: format, lints, docs, tests, simulation, benches run once
   sim [--seeds N]     core against its shadow model, 1000 seeds by default
   sim --seed S        one seed again; what breaks a law prints its history
+  mutants [NAME]..    rules of core broken one at a time: the simulation must notice each
+  loom                the atomics that decide, in every order that two threads can have
   bench [--rounds N]  CPU per request and latency beside nginx, one worker each (needs nginx, wrk)
   bench failover [--rounds N] [SCENARIO]..
                       what clients see of failing stamps, beside nginx and HAProxy (needs both)
@@ -38,6 +42,8 @@ fn main() -> ExitCode {
             Ok(seed) => sim::run_one(seed),
             Err(_) => return usage(),
         },
+        ["mutants", names @ ..] => mutants::run(names),
+        ["loom"] => run::loom(),
         ["bench", "failover", "--rounds", rounds, names @ ..] => match rounds.parse() {
             Ok(rounds) => failover::run(rounds, names),
             Err(_) => return usage(),

@@ -33,6 +33,11 @@ pub(crate) fn run(program: &str, arguments: &[&str], environment: &[(&str, &str)
     if status.success() { Ok(()) } else { Err(format!("{program}: {status}").into()) }
 }
 
+/// The models of the atomics that decide, each run in every order that its threads can have.
+pub(crate) fn loom() -> Done {
+    run("cargo", &["test", "--locked", "-p", "atomic-models"], &[])
+}
+
 /// The gate: everything that must hold of a change.
 pub(crate) fn ci() -> Done {
     run("cargo", &["fmt", "--all", "--check"], &[])?;
@@ -42,5 +47,6 @@ pub(crate) fn ci() -> Done {
     run("cargo", &doc, &[("RUSTDOCFLAGS", "-D warnings")])?;
     run("cargo", &["test", "--locked"], &[])?;
     crate::sim::run_many(crate::sim::SEEDS)?;
+    loom()?;
     run("cargo", &["test", "--locked", "--benches"], &[])
 }

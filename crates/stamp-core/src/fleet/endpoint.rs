@@ -25,6 +25,8 @@ pub(super) struct EndpointState {
     pub(super) since: Moment,
     /// The standing before it was last taken out.
     pub(super) before: EndpointStanding,
+    /// When that was; the reason may have changed since then.
+    pub(super) out_since: Moment,
     /// What is kept in the place of evidence that is not believed.
     pub(super) kept: Option<EndpointStanding>,
     /// Since when it gets only a share, after it was out.
@@ -45,6 +47,7 @@ impl EndpointState {
             standing: EndpointStanding::Unknown,
             since: now,
             before: EndpointStanding::Unknown,
+            out_since: now,
             kept: None,
             warms_since: None,
             told: BreakerState::Closed,
@@ -79,7 +82,7 @@ impl EndpointState {
             self.since = now;
         }
         if !is_out(was) && is_out(is) {
-            self.before = was;
+            (self.before, self.out_since) = (was, now);
         }
         self.standing = is;
         self.told = self.breaker.state();
@@ -118,7 +121,7 @@ impl EndpointState {
 
     /// Keeps the standing of before, if it was taken out since then.
     pub(super) fn restore_since(&mut self, since: Moment) {
-        if is_out(self.standing) && self.since >= since {
+        if is_out(self.standing) && self.out_since >= since {
             self.kept = Some(self.before);
         }
     }

@@ -231,6 +231,13 @@ impl StampState {
             && now.since(self.operator_since) >= self.failback.ramp
     }
 
+    /// Did it lose its requests to a failure since then?
+    pub(super) fn was_lost_since(&self, since: Moment) -> bool {
+        matches!(self.serving_reason, Some(FlipReason::HomeDown | FlipReason::EdgeLost))
+            && self.standing.serving != Serving::Home
+            && self.serving_since >= since
+    }
+
     /// The next moment at which something happens here without a cause from outside.
     pub(super) fn next_due(&self, now: Moment) -> Option<Moment> {
         let returning = self.returns_since.map(|since| next_step(since, now, self.failback.ramp));

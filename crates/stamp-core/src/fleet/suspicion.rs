@@ -79,6 +79,13 @@ impl Fleet {
 
     /// Takes back what was concluded from failures since then.
     fn restore_since(&mut self, since: Moment, now: Moment) {
+        // Asked first: what is taken back one by one may flip a home once more meanwhile.
+        let lost: Vec<_> = (0..)
+            .map(StampIndex)
+            .zip(&self.stamps)
+            .filter(|(_, home)| home.was_lost_since(since))
+            .map(|(index, _)| index)
+            .collect();
         for index in (0..).map(EndpointIndex).take(self.endpoints.len()) {
             if let Some(endpoint) = self.endpoints.get_mut(index.at()) {
                 endpoint.restore_since(since);
@@ -88,12 +95,9 @@ impl Fleet {
         for index in (0..).map(StampIndex).take(self.stamps.len()) {
             self.sum_up(index, now);
         }
-        for index in (0..).map(StampIndex).take(self.stamps.len()) {
+        for index in lost {
             let Some(home) = self.stamps.get_mut(index.at()) else { continue };
-            let by_failure =
-                matches!(home.serving_reason, Some(FlipReason::HomeDown | FlipReason::EdgeLost));
-            let is_away = home.standing.serving != Serving::Home;
-            if is_away && by_failure && home.serving_since >= since && home.standing.is_eligible() {
+            if home.standing.serving != Serving::Home && home.standing.is_eligible() {
                 home.losses.forget_last();
                 self.flip(index, (Serving::Home, FlipReason::SelfSuspect), now);
             }

@@ -170,6 +170,8 @@ struct EndpointModel {
     standing: Standing,
     /// As the changes told it.
     told: Standing,
+    /// When it was taken out the last time.
+    out_since: Micros,
     /// Since when it is up again after it was out.
     warms_since: Option<Micros>,
 }
@@ -199,11 +201,12 @@ struct StampModel {
     operator_since: Micros,
     serves: Serves,
     why: Option<FlipWhy>,
+    flipped_at: Micros,
     /// Since when it takes over from an edge.
     returns_since: Option<Micros>,
     is_home_since: Option<Micros>,
-    /// How often it was lost.
-    losses: u32,
+    /// When it was lost: those that count together.
+    losses: Vec<Micros>,
     /// The operator lets it come home.
     is_released: bool,
     /// Percent, and until when.
@@ -342,6 +345,12 @@ impl Shadow {
                 format!("{} is not home yet: {model:?}", plan::name(home))
             });
         }
+    }
+
+    /// The homes that another stamp answers for.
+    pub(crate) fn away(&self) -> Vec<StampKey> {
+        let away = self.stamps.iter().filter(|(_, model)| matches!(model.serves, Serves::Edge(_)));
+        away.map(|(key, _)| *key).collect()
     }
 
     fn facts(&self, version: usize) -> Rc<Facts> {

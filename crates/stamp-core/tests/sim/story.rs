@@ -31,6 +31,8 @@ pub(crate) enum Around {
     Blackout,
     Reload,
     Restart,
+    /// The whole world sleeps for about an hour, but for the clock.
+    Hour,
     Calm,
     Strict,
     End,
@@ -41,6 +43,8 @@ struct Story {
     world: World,
     gateway: Gateway,
     requests: u64,
+    /// The stamp that an operator had a word about.
+    ordered: Option<StampKey>,
     is_calm: bool,
 }
 
@@ -55,7 +59,7 @@ pub(crate) fn run(seed: u64, history: History) -> Result<Counts, String> {
     let Some(gateway) = Gateway::start((&plan, 0), (String::new(), &waiting), &mut world) else {
         return Err(format!("a sound table is refused:\n{}", plan.toml()));
     };
-    let mut story = Story { world, gateway, requests: 0, is_calm: false };
+    let mut story = Story { world, gateway, requests: 0, ordered: None, is_calm: false };
     story.plan();
     story.play()
 }
@@ -75,6 +79,10 @@ impl Story {
         ] {
             let wait = self.world.dice.between(200 * MS, most);
             self.after(wait, around);
+        }
+        if self.world.dice.percent(50) {
+            let wait = self.world.dice.between(3 * SECOND, length);
+            self.after(wait, Around::Hour);
         }
         self.after(length, Around::Calm);
     }
@@ -129,6 +137,7 @@ impl Story {
             Around::Drill if !self.is_calm => self.drill(),
             Around::Blackout if !self.is_calm => self.blackout(),
             Around::Reload if !self.is_calm => self.reload(),
+            Around::Hour if !self.is_calm => self.hour(),
             Around::Calm => self.calm(),
             Around::Strict => {
                 self.world.note(|| "from now on everything must succeed".to_owned());
@@ -143,6 +152,7 @@ impl Story {
             | Around::Blackout
             | Around::Reload
             | Around::Restart
+            | Around::Hour
             | Around::End => {}
         }
     }
@@ -228,7 +238,11 @@ impl Story {
 
     fn order(&mut self) {
         let plan = Rc::clone(self.gateway.plan());
-        let stamp = if self.world.dice.percent(95) {
+        // Operators do one thing after the other, sooner than a stamp can follow.
+        let again = self.ordered.filter(|_| self.world.dice.percent(40));
+        let stamp = if let Some(again) = again {
+            again
+        } else if self.world.dice.percent(95) {
             self.world_stamp(&plan)
         } else {
             StampKey::try_from(self.world.dice.below(u64::try_from(NAMES.len()).unwrap())).unwrap()
@@ -250,7 +264,9 @@ impl Story {
         ]);
         self.world.note(|| format!("an operator orders: {asked:?} {}", name(stamp)));
         self.gateway.order(stamp, asked, &mut self.world);
-        let wait = self.world.dice.between(10 * MS, 4 * SECOND);
+        self.ordered = Some(stamp);
+        let most = if self.world.dice.percent(30) { 200 * MS } else { 4 * SECOND };
+        let wait = self.world.dice.between(10 * MS, most);
         self.after(wait, Around::Order);
     }
 
@@ -265,6 +281,8 @@ impl Story {
         if dice.percent(60) {
             self.gateway.ask_for_drill(stamp, drill, &mut self.world);
         } else {
+            let away = self.world.shadow.away();
+            let stamp = if away.is_empty() { stamp } else { *self.world.dice.pick(&away) };
             self.gateway.let_come_home(stamp, &mut self.world);
         }
         let wait = self.world.dice.between(200 * MS, 5 * SECOND);
@@ -287,6 +305,15 @@ impl Story {
 
     fn world_stamp(&mut self, plan: &Plan) -> StampKey {
         self.world.dice.pick(&plan.stamps).key
+    }
+
+    /// What counts for an hour is forgotten, or nearly. Nothing fails meanwhile: nobody would probe.
+    fn hour(&mut self) {
+        let now = self.world.now;
+        self.world.machines.mend_all(now);
+        let span = self.world.dice.between(3000, 4200) * SECOND;
+        self.world.note(|| format!("{} seconds pass", span / SECOND));
+        self.world.sleep(span);
     }
 
     /// Another table, which is refused when somebody would leave its residency by it.

@@ -149,6 +149,13 @@ impl<E> World<E> {
         self.queue.push(Reverse(Due { at: self.now + wait, number: self.count, event }));
     }
 
+    /// So much time passes, and what is planned comes so much later.
+    pub(crate) fn sleep(&mut self, span: Micros) {
+        self.now += span;
+        let later = |Reverse(due): Reverse<Due<E>>| Reverse(Due { at: due.at + span, ..due });
+        self.queue = std::mem::take(&mut self.queue).into_iter().map(later).collect();
+    }
+
     /// The next thing that happens: it is that time now.
     pub(crate) fn next(&mut self) -> Option<E> {
         let Reverse(due) = self.queue.pop()?;

@@ -165,6 +165,31 @@ fn most_stamps_failing_at_once_are_no_fault_of_theirs() {
 }
 
 #[test]
+fn a_home_whose_secondary_is_taken_back_first_is_taken_back_too() {
+    let mut scene = Scene::of(&[sketch("b", &[], 5), sketch("c", &[], 5), sketch("a", &["b"], 5)]);
+    let serving = |scene: &Scene| scene.fleet.standings().stamps[2].serving;
+    scene.bad(FIRST);
+    scene.bad(THIRD);
+    assert_eq!(serving(&scene), Serving::Nobody);
+    scene.bad(SECOND);
+    assert!(scene.fleet.is_suspect());
+    assert_eq!(serving(&scene), Serving::Home);
+}
+
+#[test]
+fn what_was_out_long_before_the_suspicion_stays_out() {
+    let others = ["d", "e"].map(|id| sketch(id, &[], 5));
+    let mut scene = Scene::of(&[three(), others.into()].concat());
+    scene.trip(FIRST);
+    scene.pass(60);
+    scene.bad(FIRST);
+    (1..4).for_each(|index| scene.bad(EndpointIndex(index)));
+    assert!(scene.fleet.is_suspect());
+    assert_eq!(scene.endpoint(FIRST), EndpointStanding::Out(OutReason::ProbeDown));
+    assert_eq!(scene.endpoint(SECOND), EndpointStanding::Up);
+}
+
+#[test]
 fn a_table_without_most_of_those_that_failed_ends_the_suspicion() {
     let mut scene = Scene::of(&three());
     [FIRST, SECOND, THIRD].into_iter().for_each(|endpoint| scene.bad(endpoint));

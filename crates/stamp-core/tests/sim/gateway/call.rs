@@ -289,6 +289,10 @@ impl Gateway {
     /// The stamp is found anew: it may have been drained meanwhile.
     pub(super) fn pause_ends(&mut self, number: u64, world: &mut World) {
         let Some(mut call) = self.calls.remove(&number) else { return };
+        // No pause is planned beyond the deadline, but the world may sleep through both.
+        if call.deadline.is_some_and(|deadline| world.now >= deadline) {
+            return finish(number, None, world);
+        }
         match self.find_next(&mut call, (Next::Any, Outcome::TimedOut), world) {
             Some(_) => self.attempt(call, world),
             None => finish(number, None, world),
@@ -363,6 +367,8 @@ impl Gateway {
         if !matches!(verdict, Verdict::Repeat(_)) {
             return None;
         }
+        let hundredths = u32::try_from(place.stamp.budget.get() & u64::from(u32::MAX)).unwrap();
+        world.shadow.paid(place.stamp.number, f64::from(hundredths) / 100.0);
         call.wants_fresh = is_free;
         if is_free {
             return Some(0);

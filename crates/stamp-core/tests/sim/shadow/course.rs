@@ -321,6 +321,13 @@ impl Shadow {
         }
     }
 
+    /// A repeat was paid, and this many are left.
+    pub(crate) fn paid(&mut self, account: u32, left: f64) {
+        let Some(bucket) = self.budgets.get(&account).copied() else { return };
+        let is_right = (left - bucket.saved).abs() <= ROUNDING;
+        self.must(is_right, || format!("{left} repeats are left, expected {}", bucket.saved));
+    }
+
     /// The gateway looked for an edge for a request that failed at a stamp.
     pub(crate) fn fell(
         &mut self,

@@ -35,6 +35,7 @@ impl EndpointModel {
             evidence_says: Standing::Unknown,
             standing: Standing::Unknown,
             told: Standing::Unknown,
+            out_since: 0,
             warms_since: None,
         }
     }
@@ -64,9 +65,10 @@ impl StampModel {
             operator_since: now,
             serves: Serves::Home,
             why: None,
+            flipped_at: now,
             returns_since: None,
             is_home_since: None,
-            losses: 0,
+            losses: Vec::new(),
             is_released: false,
             drill: None,
             was_up: false,
@@ -196,7 +198,8 @@ impl Shadow {
         }
         self.settle_breakers(step, now);
         let doubted = self.doubt((step, now), told, &seen);
-        self.settle_endpoints((step, now), &seen);
+        let before = self.stamps.clone();
+        self.settle_endpoints((step, now), &seen, doubted);
         self.hear_stamps(now, told);
         self.settle_stamps(step, now);
         for change in told {
@@ -205,8 +208,11 @@ impl Shadow {
             }
         }
         self.settle_stamps(step, now);
-        self.check_recalled(step);
+        self.check_recalled(step, now);
         self.check_barred(told);
+        if doubted && self.suspects {
+            self.check_restored(&before, now);
+        }
         self.compare((step, now), &seen);
         self.check_serving(step, now);
         let grew = seen.revision > self.seen.revision || step == Step::Start;
@@ -302,13 +308,31 @@ impl Shadow {
 
     /// Evidence is believed, unless the gateway suspects itself: then what was usable stays so. An
     /// endpoint that is up again warms up where a sibling can take the rest.
-    fn settle_endpoints(&mut self, (step, now): (Step, Micros), seen: &Seen) {
+    fn settle_endpoints(&mut self, at: (Step, Micros), seen: &Seen, doubted: bool) {
+        let window = self.window_begins(at.1);
         let seen: BTreeMap<EndpointKey, Standing> = seen.endpoints.iter().copied().collect();
         let keys: Vec<EndpointKey> = self.endpoints.keys().copied().collect();
         for key in keys {
             let Some(seen) = seen.get(&key).copied() else { continue };
-            self.settle_endpoint(key, seen, (step, now));
+            if doubted && self.suspects {
+                self.check_kept(key, seen, window);
+            }
+            self.settle_endpoint(key, seen, at);
         }
+    }
+
+    /// The gateway begins to suspect itself: what was taken out within the window is taken back, and
+    /// nothing else.
+    fn check_kept(&mut self, key: EndpointKey, seen: Standing, window: Micros) {
+        let Some(model) = self.endpoints.get(&key).cloned() else { return };
+        let is_back = !model.standing.is_usable() && seen.is_usable();
+        let is_lately = model.out_since >= window && model.out_since > 0;
+        let is_right = if model.standing.is_usable() || model.evidence_says.is_usable() {
+            seen.is_usable()
+        } else {
+            is_back == is_lately
+        };
+        self.must(is_right, || format!("{key:?} is {seen:?} in self-suspicion, was {model:?}"));
     }
 
     fn settle_endpoint(&mut self, key: EndpointKey, seen: Standing, (step, now): (Step, Micros)) {
@@ -342,6 +366,9 @@ impl Shadow {
         let told = std::mem::replace(&mut model.told, seen);
         let is_told = told == seen || (told.is_up() && seen.is_up());
         model.standing = seen;
+        if was.is_usable() && !seen.is_usable() {
+            model.out_since = now;
+        }
         self.must(!lost && (same || kept), || {
             format!("{key:?} is published as {seen:?}, and all evidence says {says:?}")
         });
@@ -355,15 +382,21 @@ impl Shadow {
         for key in keys {
             let health = self.health(key, |model| model.standing);
             let ramp = self.policy(key).ramp * MS;
+            let was_eligible = self.seen.stamps.iter().any(|it| {
+                let is_sound = matches!(it.health, Health::Up | Health::Unknown);
+                it.key == key && it.operator.allows() && is_sound
+            });
             let Some(model) = self.stamps.get_mut(&key) else { continue };
-            let has_warmed = model.operator == Operator::Warming
-                && model.serves == Serves::Home
-                && model.is_eligible()
-                && now - model.operator_since >= ramp;
+            let is_time = model.operator == Operator::Warming && now - model.operator_since >= ramp;
+            let is_home = model.serves == Serves::Home;
             let is_told = model.told_operator == Operator::Active;
             // Whoever came home in this very step may be found warm in it, or in the next.
             let is_due = step == Step::Tick && model.is_home_since < Some(now);
-            model.is_warm |= has_warmed && (is_told || is_due);
+            let has_warmed = model.is_eligible() && is_home && (is_told || is_due);
+            // Whoever ceases to be sound in this step may have come home and been warm before that.
+            let is_lost = !model.is_eligible() && was_eligible && is_told;
+            let was_home = is_home || matches!(model.serves, Serves::Split { .. });
+            model.is_warm |= is_time && (has_warmed || (is_lost && was_home));
             let operator = self.operator(key);
             let Some(model) = self.stamps.get_mut(&key) else { continue };
             if model.health != health {
@@ -467,9 +500,10 @@ pub(super) fn share(passed: Micros, ramp: Micros) -> Option<u8> {
 }
 
 /// The longest that an endpoint may fail its probes and not be down: one pause, then `fall` probes
-/// in haste.
+/// in haste. None begins before the one before it came back.
 fn detection(policy: &Policy) -> Micros {
     let haste = (policy.interval / 4).max(100).min(policy.interval);
-    let round = haste * 11 / 10 + policy.probe_timeout + 100;
-    (policy.interval * 11 / 10 + policy.probe_timeout + policy.fall * round + 200) * MS
+    let begins = |pause: u64| (pause * 11 / 10).max(policy.probe_timeout) + 10;
+    let begun = begins(policy.interval) + (policy.fall - 1) * begins(haste);
+    (begun + policy.probe_timeout + 10) * MS
 }

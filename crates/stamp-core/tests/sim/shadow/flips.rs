@@ -6,15 +6,18 @@ use std::rc::Rc;
 
 use super::fleet::share;
 use super::{
-    BreakerIs, Ends, FlipWhy, Health, Operator, Seen, Serves, Shadow, StampModel, Step, Told,
+    BreakerIs, EndpointModel, Ends, FlipWhy, Health, Operator, Seen, Serves, Shadow, StampModel,
+    Standing, Step, Told,
 };
 use crate::plan::{StampKey, name};
-use crate::world::{MS, Micros};
+use crate::world::{MS, Micros, SECOND};
 
 /// Fewer failing stamps are no sign of anything in common.
 const FAILING_MIN: usize = 3;
 /// So many losses bar the way home.
-const LOSSES_MAX: u32 = 3;
+const LOSSES_MAX: usize = 3;
+/// Losses within so long count together.
+const HOUR: Micros = 3600 * SECOND;
 
 impl Shadow {
     pub(super) fn is_eligible(&self, stamp: StampKey) -> bool {
@@ -36,7 +39,7 @@ impl Shadow {
 
     /// Does this home wait for an operator's word?
     pub(super) fn waits_for_operator(&self, home: StampKey) -> bool {
-        let losses = self.stamps.get(&home).map_or(0, |model| model.losses);
+        let losses = self.stamps.get(&home).map_or(0, |model| model.losses.len());
         self.policy(home).is_manual || losses >= LOSSES_MAX
     }
 
@@ -59,7 +62,7 @@ impl Shadow {
     }
 
     /// A restart brings no home back that waited, unless nobody else can answer for it.
-    pub(super) fn check_recalled(&mut self, step: Step) {
+    pub(super) fn check_recalled(&mut self, step: Step, now: Micros) {
         if step != Step::Start {
             return;
         }
@@ -70,7 +73,7 @@ impl Shadow {
             let is_home = model.serves == Serves::Home;
             if !is_home {
                 model.was_lost = true;
-                model.losses = if is_manual { 0 } else { LOSSES_MAX };
+                model.losses = vec![now; if is_manual { 0 } else { LOSSES_MAX }];
                 self.counts.recalled += 1;
             }
             let is_right = !is_home || way.is_none();
@@ -102,6 +105,7 @@ impl Shadow {
         self.counts.splits += u64::from(matches!(is, Serves::Split { .. }));
         let Some(model) = self.stamps.get_mut(&home) else { return };
         (model.serves, model.why, model.flips) = (is, Some(why), model.flips + 1);
+        model.flipped_at = now;
         let returns = matches!(is, Serves::Split { .. }) && why != FlipWhy::Drill;
         model.returns_since = returns.then_some(now);
         if is == Serves::Home {
@@ -110,9 +114,10 @@ impl Shadow {
         }
         if why == FlipWhy::HomeDown {
             (model.drill, model.is_released) = (None, false);
-            model.losses += 1;
+            model.losses.retain(|at| now - at < HOUR);
+            model.losses.push(now);
         } else if why == FlipWhy::SelfSuspect {
-            model.losses = model.losses.saturating_sub(1);
+            model.losses.pop();
         }
     }
 
@@ -221,7 +226,7 @@ impl Shadow {
     pub(super) fn check_barred(&mut self, told: &[Told]) {
         for change in told {
             let Told::Flip { home, why: FlipWhy::HomeDown, .. } = change else { continue };
-            let losses = self.stamps.get(home).map_or(0, |model| model.losses);
+            let losses = self.stamps.get(home).map_or(0, |model| model.losses.len());
             let is_told = |it: &Told| matches!(it, Told::Barred { home: it } if it == home);
             let is_told = told.iter().any(is_told);
             self.counts.barred += u64::from(is_told);
@@ -286,7 +291,7 @@ impl Shadow {
     /// When this home has held long enough.
     fn held_at(&self, home: StampKey) -> Option<Micros> {
         let model = self.stamps.get(&home).filter(|model| model.is_eligible())?;
-        let doublings = model.losses.saturating_sub(1).min(LOSSES_MAX);
+        let doublings = model.losses.len().saturating_sub(1).min(LOSSES_MAX);
         let due = model.health_since + ((self.policy(home).hold * MS) << doublings);
         (model.health == Health::Up && !self.waits_for_operator(home)).then_some(due)
     }
@@ -308,9 +313,41 @@ impl Shadow {
         let returns = away.filter_map(|(key, _)| self.return_due(*key));
         let drills = self.stamps.values().filter_map(|model| model.drill);
         let drills = drills.map(|(_, until)| until);
-        let first = opens.chain(returns).chain(drills).filter(|at| *at > now).min();
+        let first = opens.chain(returns).chain(drills).chain(self.steps(now));
+        let first = first.filter(|at| *at > now).min();
         let is_in_time = first.is_none_or(|first| due.is_some_and(|due| due <= first));
         self.must(is_in_time, || format!("next look at {due:?}, but {first:?} is due before"));
+    }
+
+    /// When shares take their next steps.
+    fn steps(&self, now: Micros) -> Vec<Micros> {
+        let homes = self.stamps.iter().filter(|(_, it)| matches!(it.serves, Serves::Split { .. }));
+        let homes = homes.map(|(key, it)| (*key, it.returns_since));
+        let is_warming = |it: &EndpointModel| matches!(it.standing, Standing::Warming(_));
+        let endpoints = self.endpoints.iter().filter(|(_, it)| is_warming(it));
+        let all = homes.chain(endpoints.map(|(key, it)| (key.0, it.warms_since)));
+        let step = |(key, since): (StampKey, Option<Micros>)| {
+            let (since, tenth) = (since?, self.policy(key).ramp * MS / 10);
+            (1..10).map(|steps| since + steps * tenth).find(|at| *at > now)
+        };
+        all.filter_map(step).collect()
+    }
+
+    /// The gateway begins to suspect itself: homes that lost their requests within the window have
+    /// them back.
+    pub(super) fn check_restored(&mut self, before: &BTreeMap<StampKey, StampModel>, now: Micros) {
+        let window = self.window_begins(now);
+        for (home, was) in before {
+            let by_failure = matches!(was.why, Some(FlipWhy::HomeDown | FlipWhy::EdgeLost));
+            let is_lately = match was.serves {
+                Serves::Home | Serves::Split { .. } => true,
+                Serves::Edge(_) | Serves::Nobody => by_failure && was.flipped_at >= window,
+            };
+            let Some(model) = self.stamps.get(home).cloned() else { continue };
+            let is_back = matches!(model.serves, Serves::Home | Serves::Split { .. });
+            let is_right = !is_lately || is_back || !model.is_eligible();
+            self.must(is_right, || format!("{} is not restored: {model:?}", name(*home)));
+        }
     }
 
     /// Does the gateway rightly suspect itself, or rightly not? Says whether that changed: then
@@ -341,7 +378,7 @@ impl Shadow {
         let must_end = step == Step::Tick && !many(failing);
         self.must(!must_begin || is, || format!("{at_once} of {of} fail, and it trusts itself"));
         self.must(!must_end || !is, || format!("{failing} of {of} fail, and it suspects itself"));
-        self.must(was || !is || many(failing), || format!("suspicion by {failing} of {of}"));
+        self.must(was || !is || many(at_once), || format!("suspicion by {at_once} of {of}"));
         changed
     }
 
@@ -367,7 +404,7 @@ impl Shadow {
         self.stamps.values().filter(|it| it.failed_at.is_some_and(|at| at >= since)).count()
     }
 
-    fn window_begins(&self, now: Micros) -> Micros {
+    pub(super) fn window_begins(&self, now: Micros) -> Micros {
         let sight = self.plan.stamps.iter().map(|it| it.policy.interval * it.policy.fall * MS);
         now.saturating_sub(sight.max().unwrap_or_default())
     }

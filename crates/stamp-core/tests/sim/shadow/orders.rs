@@ -124,7 +124,8 @@ impl Shadow {
             Serves::Edge(_) | Serves::Nobody => Decided::Commit,
         };
         if expected == Decided::Commit {
-            (model.is_released, model.losses) = (true, 0);
+            model.is_released = true;
+            model.losses.clear();
         }
         self.must(decided == expected, || {
             format!("failback of {}: {decided:?}, expected {expected:?}", name(home))
