@@ -307,6 +307,10 @@ impl Call<'_> {
             return false;
         }
         tokio::time::sleep(pause).await;
+        // The process may have been frozen for longer than that.
+        if self.time_left().is_zero() {
+            return false;
+        }
         self.find_next(course, Next::Any { hangs: true }).is_some()
     }
 

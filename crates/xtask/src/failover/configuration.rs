@@ -2,9 +2,9 @@
 //! POSTs that must never be processed twice. The times are the same for all three: connect 1 s,
 //! response head 1 s; probes, where there are any, every 1 s, at most 1 s long, 2 to fall and 2 to
 //! rise; 3 failed requests take the home out (`HAProxy`: in a row; nginx: within 2 s; stampgate: in a
-//! row, or of each thousand within 2 s), and 2 s later it is tried again; a home that rose serves at
-//! once (stampgate's `hold` and `ramp` have no like in the others). One worker or thread each, on one
-//! core.
+//! row, or of each thousand within 2 s), and 2 s later it is tried again. stampgate's `hold`, which has
+//! no like in the others, is 1 s: a home that only seems to be well again is not returned to. One
+//! worker or thread each, on one core.
 
 use std::path::Path;
 
@@ -111,8 +111,8 @@ pub(super) fn routing(version: u32) -> String {
          [defaults.stamp.health]\npath = \"/healthz\"\n\
          interval = \"1s\"\ntimeout = \"1s\"\nfall = 2\nrise = 2\n\
          passive = {{ consecutive_failures = 3, failure_ratio = 0.003, \
-         min_requests = 1000, window = \"2s\", open_for = \"2s\" }}\n\
-         [defaults.stamp.failback]\nhold = \"0s\"\nramp = \"0s\"\n\
+         min_requests = 1000, window = \"2s\", open_for = \"2s\", open_for_max = \"2s\" }}\n\
+         [defaults.stamp.failback]\nhold = \"1s\"\nramp = \"0s\"\n\
          [[stamp]]\nid = \"a\"\nendpoints = [{{ url = \"http://127.0.0.1:{a}\" }}]\n\
          failover = [\"b\"]\n\
          [[stamp]]\nid = \"b\"\nendpoints = [{{ url = \"http://127.0.0.1:{b}\" }}]\n\
