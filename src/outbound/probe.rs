@@ -12,14 +12,14 @@ use http::{Method, Request, Version};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use stamp_core::health::{ProbeResult, next_probe_in};
+use stamp_core::health::{ProbeResult, asked_probe_in, next_probe_in};
 use stamp_core::table::HealthPolicy;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-use crate::state::{Command, EndpointCell, PROBES_APART, State};
+use crate::state::{Command, EndpointCell, State};
 use crate::tls::UpstreamTls;
 
 /// The names that probes go by in the stamps' logs.
@@ -131,7 +131,7 @@ impl Probes {
             tokio::select! {
                 () = tokio::time::sleep_until(self.state.clock().instant(began.after(wait))) => {}
                 () = self.now.notified() => {
-                    let soonest = began.after(PROBES_APART.min(wait));
+                    let soonest = began.after(asked_probe_in(health, wait));
                     tokio::time::sleep_until(self.state.clock().instant(soonest)).await;
                 }
             }

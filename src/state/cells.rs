@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use stamp_core::health::PROBES_APART;
 use stamp_core::id::StampId;
 use stamp_core::retry::RetryBudget;
 use stamp_core::time::Moment;
@@ -280,9 +281,6 @@ pub(super) struct CellLimits {
     pub(super) connections_max: u32,
     pub(super) workers: usize,
 }
-
-/// However often one is asked for at once, the probes of an endpoint begin no closer together.
-pub const PROBES_APART: Duration = Duration::from_millis(50);
 
 /// For so long, a request that would be lost leaves a trial to others.
 const TRIAL_LEFT_FOR_MS: u64 = 1000;

@@ -22,7 +22,7 @@ use arc_swap::ArcSwap;
 use stamp_core::breaker::FailureKind;
 use tokio::sync::{mpsc, watch};
 
-pub use cells::{EndpointCell, InFlight, PROBES_APART, StampCell, Trial, TrialRisk};
+pub use cells::{EndpointCell, InFlight, StampCell, Trial, TrialRisk};
 pub use control::{Command, Control, Installation, OrderError, Ordered, Start, Started, Wish};
 pub use flights::{FlightKind, FlightsByStamp, InFlightOf, StampFlights};
 pub use happened::{Events, Happened, News, What};

@@ -12,7 +12,7 @@ const HANGING: usize = 5;
 /// A second's POSTs that no stamp has seen are kept back by the gateway.
 const KEPT_BACK: usize = 20;
 
-/// The usual scene where nothing but silence can ask for probes and only `fall` bad ones take a out.
+/// The usual scene where nothing but silence can ask for a probe, and `fall` bad ones take a out.
 async fn scene(fall: u32) -> Pair {
     let health = format!("health = {{ path = \"/healthz\", interval = \"60s\", fall = {fall} }}");
     let table = pair_with(&health);
@@ -100,12 +100,12 @@ async fn posts_are_kept_back_until_the_stamp_speaks_again() {
 
 #[tokio::test]
 async fn posts_that_were_kept_back_leave_a_stamp_that_probes_find_down() {
-    let pair = scene(3).await;
+    let pair = scene(1).await;
     let gate = Gate::closed();
     pair.a.plays(gate.before(Script::Echo));
     pair.a.fails_probes();
     let mut waiting = Waiting::begin(&pair).await;
-    // The interval is a minute: only silence can have asked for these probes.
+    // The interval is a minute: only silence can have asked for this probe.
     waiting.post_until(&pair, |_| pair.b.count() > 0).await;
     pair.a.plays(Script::Echo);
     gate.open();

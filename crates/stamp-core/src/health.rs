@@ -118,6 +118,22 @@ pub fn next_probe_in(policy: &HealthPolicy, health: Health, chance: u64) -> Dura
     jittered(span, chance)
 }
 
+/// However often requests ask for a probe at once, the probes of an endpoint begin no closer together.
+pub const PROBES_APART: Duration = Duration::from_millis(50);
+
+/// How long to wait instead when a request asks for the next probe. Not less than `usual` once a
+/// change is under way: `fall` and `rise` say for how long a fault must last, and must not be run
+/// through within a moment.
+#[must_use]
+pub fn asked_probe_in(health: Health, usual: Duration) -> Duration {
+    match health {
+        Health::Up { failures: 1.. } | Health::Down { successes: 1.. } => usual,
+        Health::Unknown { .. } | Health::Absent | Health::Up { .. } | Health::Down { .. } => {
+            PROBES_APART.min(usual)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +175,17 @@ mod tests {
     #[test]
     fn what_was_never_up_comes_up_with_its_first_good_probe() {
         assert_eq!(after("-----+"), Health::Up { failures: 0 });
+    }
+
+    #[test]
+    fn whoever_asks_hurries_the_first_sign_of_a_change_only() {
+        let usual = Duration::from_secs(5);
+        for at_once in ["", "+", "---", "+---"] {
+            assert_eq!(asked_probe_in(after(at_once), usual), PROBES_APART, "{at_once}");
+        }
+        for as_ever in ["+-", "+---+"] {
+            assert_eq!(asked_probe_in(after(as_ever), usual), usual, "{as_ever}");
+        }
     }
 
     #[test]
