@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use stamp_core::admission::{self, Rank, Shed};
 use stamp_core::id::StampId;
 use stamp_core::retry::RetryBudget;
 use stamp_core::time::Moment;
@@ -53,14 +54,20 @@ impl StampCell {
         self.requests().saturating_add(self.tunnels())
     }
 
-    /// Counts a request in, unless `in_flight_max` are there already.
-    pub fn enter(self: &Arc<Self>, in_flight_max: u32) -> Option<InFlight> {
-        let before = self.requests.fetch_add(1, Ordering::SeqCst);
-        if before >= in_flight_max {
-            self.requests.fetch_sub(1, Ordering::SeqCst);
-            return None;
+    /// Counts a request of this rank in, if there is room for it among `in_flight_max`. Who is turned
+    /// away writes nothing, so that a flood of them does not slow the others down.
+    pub fn enter(self: &Arc<Self>, in_flight_max: u32, rank: Rank) -> Result<InFlight, Shed> {
+        let mut before = self.requests.load(Ordering::SeqCst);
+        loop {
+            let after = admission::let_in(before, in_flight_max, rank)?;
+            let order = Ordering::SeqCst;
+            match self.requests.compare_exchange_weak(before, after, order, order) {
+                Ok(_) => {
+                    return Ok(InFlight { cell: Arc::clone(self), counted: Counted::Request });
+                }
+                Err(others) => before = others,
+            }
         }
-        Some(InFlight { cell: Arc::clone(self), counted: Counted::Request })
     }
 
     /// Pays for one repeat, if the budget has it.
