@@ -22,7 +22,7 @@ use crate::listen::{self, Admissions, BindError, Bound, Listener, Stop};
 use crate::proxy::worker::Worker;
 use crate::settings::{LogTarget, Settings};
 use crate::source::{self, ReloadAsk, Reloader};
-use crate::state::{Mail, Mailboxes, OpenError, Start, Started, State};
+use crate::state::{Mail, Mailboxes, OpenError, Start, Started, State, forget_idle_tenants};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log::{self, Level};
 use crate::{admin, disk, outbound};
@@ -164,7 +164,8 @@ fn start_control(control: &Runtime, started: Started, reloader: &Arc<Reloader>) 
     control.block_on(outbound::resolve::begin(&state.view()));
     control.spawn(started.control.run());
     control.spawn(outbound::probe::run(Arc::clone(&state), started.probe_now));
-    control.spawn(outbound::resolve::run(state));
+    control.spawn(outbound::resolve::run(Arc::clone(&state)));
+    control.spawn(forget_idle_tenants(state));
     control.spawn(source::watch(Arc::clone(reloader)));
 }
 

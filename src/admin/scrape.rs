@@ -35,6 +35,7 @@ pub(super) async fn gather(admin: &AdminState) -> Option<Scrape> {
         endpoints: endpoints(&view),
         edges: edges(&view),
         config: config(state, &view),
+        active_tenants: view.tenants.known(),
         is_suspect: view.standings.is_suspect,
         access_log_dropped: admin.access_log.dropped(),
         process: process(admin.started_at),

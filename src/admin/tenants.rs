@@ -15,7 +15,7 @@ use stamp_core::standing::{Serving, Slot};
 use super::AdminState;
 use super::ask;
 use super::problem::Problem;
-use super::view::{self, TenantView, TenantsView};
+use super::view::{self, LimitsView, TenantView, TenantsView};
 use crate::state::View;
 
 /// Tenants of one page, unless asked otherwise.
@@ -99,12 +99,18 @@ fn tenant(view: &View, name: &str, tenant: Tenant) -> TenantView {
     let table = &view.table;
     let answers =
         answering(view, name, tenant).map(|stamp| table.stamp(stamp).id.as_str().to_owned());
+    let tier = table.tier(tenant.tier);
+    let load = view.tenants.load(name);
     TenantView {
         tenant: name.to_owned(),
         stamp: table.stamp(tenant.home).id.as_str().to_owned(),
         state: view::tenant_state(tenant.state).to_owned(),
         residency: table.fence_zones(tenant.fence).map(str::to_owned).collect(),
         answered_by: answers,
+        tier: tier.name.to_string(),
+        limits: LimitsView::new(tier),
+        in_flight: load.in_flight,
+        refused: load.refused,
     }
 }
 

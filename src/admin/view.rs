@@ -17,9 +17,11 @@ use crate::state::{InFlightOf, ReloadStatus, StampFlights, View};
 
 mod asks;
 mod drill;
+mod tenants;
 
 pub use asks::{DrainAsk, ReasonAsk, StateAsk};
 pub use drill::{DrillAsk, DrillView, DrillsView, ShareView};
+pub use tenants::{LimitsView, TenantView, TenantsView};
 
 /// A time span written as in the files: "10m".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,30 +222,6 @@ pub struct DryRunView {
     pub stamp: String,
     /// `done` or `already_so`
     pub result: String,
-}
-
-/// `GET /v1/tenants/{tenant}`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TenantView {
-    /// Its name.
-    pub tenant: String,
-    /// Its home.
-    pub stamp: String,
-    /// `active`, `suspended` or `offboarded`
-    pub state: String,
-    /// The zones that its data may be in; none = anywhere.
-    pub residency: Vec<String>,
-    /// The stamp that answers for it now.
-    pub answered_by: Option<String>,
-}
-
-/// `GET /v1/tenants`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TenantsView {
-    /// Sorted by name.
-    pub tenants: Vec<TenantView>,
-    /// What to give as `cursor` for those that follow; `None` = these were the last.
-    pub next: Option<String>,
 }
 
 /// `GET /v1/config`

@@ -1,5 +1,6 @@
 //! Why a request was not served. What the client is told stands in `respond`.
 
+use stamp_core::admission::TenantRefusal;
 use stamp_core::failover::Refusal;
 use stamp_core::framing::FramingError;
 use stamp_core::identify::IdentifyError;
@@ -31,7 +32,11 @@ pub(crate) enum ProxyError {
     /// The gateway has its fill of requests.
     #[error("too many requests in flight")]
     Overloaded,
-    /// The stamp has its fill of requests or of connections.
+    /// The tenant has its fill, or asks too often.
+    #[error(transparent)]
+    TenantLimited(#[from] TenantRefusal),
+    /// The stamp has its fill of requests or of connections, or what room it has is left to higher
+    /// priorities.
     #[error("the stamp is saturated")]
     StampSaturated,
     /// No endpoint of the stamp can be tried (any more).

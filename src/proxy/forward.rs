@@ -32,7 +32,7 @@ use super::{Client, Head, Served, headers};
 use crate::outbound::body::{BodySource, RequestBody};
 use crate::outbound::link::Link;
 use crate::outbound::pool::{Load, Pool, Wanted, Wish};
-use crate::state::{AttemptReport, EndpointCell, Trial};
+use crate::state::{AttemptReport, EndpointCell, InFlight, Trial};
 use crate::tls::UpstreamTls;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -410,10 +410,7 @@ impl Call<'_> {
         course: &mut Course,
         ending: &mut Ending,
     ) -> Result<Got, Stopped> {
-        let cell = view.stamp(self.choice.stamp);
-        let entered = cell
-            .enter(place.stamp.in_flight_max)
-            .ok_or(Stopped::ForGood(ProxyError::StampSaturated))?;
+        let entered = self.enter(view, place.stamp).map_err(Stopped::ForGood)?;
         let load = place.pool.enter();
         let began = self.worker().now();
         let flight = self.worker().flights().enter(entered, &self.client.wire, began);
@@ -430,6 +427,18 @@ impl Call<'_> {
             self.report_success(place);
         }
         Ok(Got { response, link, load, flight })
+    }
+
+    /// Counts the request in at the chosen stamp. The fuller that is, the more it is left to higher
+    /// priorities.
+    fn enter(&self, view: &WorkerView, stamp: &Stamp) -> Result<InFlight, ProxyError> {
+        let tier = view.table.tier_of(self.target.tenant);
+        let cell = view.stamp(self.choice.stamp);
+        cell.enter(stamp.in_flight_max, tier.rank).map_err(|shed| {
+            let mut counts = self.worker().counts();
+            counts.stamp(Some(cell.number)).shed(&tier.name, shed.as_str());
+            ProxyError::StampSaturated
+        })
     }
 
     fn note(&self, view: &WorkerView, place: &Place<'_>, began: Moment, ending: &mut Ending) {

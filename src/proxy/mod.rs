@@ -3,6 +3,7 @@
 //! identify -> resolve -> admit -> choose -> forward -> respond -> record. Decisions are core's;
 //! this module asks and carries out. It knows nothing of listeners, files or the admin plane.
 
+mod admit;
 mod answer;
 mod attempt;
 mod choose;
@@ -134,6 +135,7 @@ async fn handle(
     let _admitted = worker.enter(live.limits.in_flight_max.get()).ok_or(ProxyError::Overloaded)?;
     let target = identify::target(worker, &view, &request, peer)?;
     record.take_target(&target);
+    record.place = admit::admit(worker, &view, &target)?;
     let method = MethodClass::of(request.method());
     let (view, choice) = choose::found(worker, view, &target, method).await?;
     let live = &view.live;

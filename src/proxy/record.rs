@@ -12,7 +12,7 @@ use stamp_core::time::Moment;
 
 use super::worker::{Worker, WorkerView, Worth};
 use crate::outbound::pool::Pool;
-use crate::state::StampCell;
+use crate::state::{StampCell, TenantPlace};
 use crate::telemetry::access_log::Entry;
 use crate::telemetry::worker::{RequestLabels, WorkerCounts, method_label};
 
@@ -30,6 +30,8 @@ pub(crate) struct Record {
     /// What the request was resolved by; the places below are of its table.
     pub(super) view: Option<Rc<WorkerView>>,
     pub(super) tenant: Option<TenantIndex>,
+    /// What it counts for in the limits of its tenant: until the answer or the tunnel ends.
+    pub(super) place: Option<TenantPlace>,
     pub(super) source: Option<&'static str>,
     /// The stamp that the request belongs to.
     pub(super) home: Option<StampIndex>,
@@ -63,6 +65,7 @@ impl Record {
             request_id: None,
             view: None,
             tenant: None,
+            place: None,
             source: None,
             home: None,
             stamp: None,
@@ -93,6 +96,10 @@ impl Record {
     /// The tenant's name, if one is known.
     pub(super) fn tenant(&self) -> Option<&str> {
         Some(self.view.as_ref()?.table.directory.name(self.tenant?))
+    }
+
+    fn tier(&self) -> Option<&str> {
+        Some(&self.view.as_ref()?.table.tier_of(Some(self.tenant?)).name)
     }
 
     /// The stamp's part of the time is over.
@@ -154,6 +161,7 @@ impl Record {
             sent_bytes: self.sent_bytes,
             request_id: self.request_id.as_ref().and_then(|id| id.to_str().ok()),
             tenant: self.tenant(),
+            tier: self.tier(),
             stamp: self.cell(self.stamp).map(|cell| cell.id.as_str()),
             home: self.cell(self.home).map(|cell| cell.id.as_str()),
             endpoint: self.endpoint.as_ref().map(|pool| &*pool.cell().authority),

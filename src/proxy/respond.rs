@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use stamp_core::admission::TenantRefusal;
 use stamp_core::failover::Refusal;
 use stamp_core::framing::FramingError;
 use stamp_core::resolve::{Involved, ResolveError};
@@ -72,6 +73,7 @@ pub(crate) fn told_of(error: &ProxyError) -> Told {
         ProxyError::Overloaded => {
             unavailable("overloaded", "Too many requests are in flight.", "proxy_internal_response")
         }
+        ProxyError::TenantLimited(refusal) => told_of_limits(*refusal),
         ProxyError::StampSaturated => unavailable(
             "stamp_saturated",
             "The stamp of this request has its fill.",
@@ -171,6 +173,15 @@ fn told_of_identity(code: &'static str) -> Told {
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "The gateway failed on this request."),
     };
     told(status, code, detail)
+}
+
+fn told_of_limits(refusal: TenantRefusal) -> Told {
+    let detail = match refusal {
+        TenantRefusal::Saturated => "The tenant has too many requests in flight.",
+        TenantRefusal::RateLimited { .. } => "The tenant asks too often.",
+    };
+    let retry_after = Some(refusal.retry_after_s());
+    Told { retry_after, ..told(StatusCode::TOO_MANY_REQUESTS, refusal.code(), detail) }
 }
 
 const fn told_of_refusal(refusal: Refusal) -> Told {
@@ -280,6 +291,22 @@ mod tests {
             let response = response(&error, Speaker { node: "gw", request_id: None });
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
             assert!(response.headers().contains_key(header::RETRY_AFTER), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_429_says_when_to_come_back() {
+        let wait = std::time::Duration::from_millis(2001);
+        for (refusal, code, seconds) in [
+            (TenantRefusal::RateLimited { wait }, "tenant_rate_limited", "3"),
+            (TenantRefusal::Saturated, "tenant_saturated", "1"),
+        ] {
+            let speaker = Speaker { node: "gw", request_id: None };
+            let response = response(&ProxyError::TenantLimited(refusal), speaker);
+            assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+            assert_eq!(response.headers()[header::RETRY_AFTER], seconds);
+            let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+            assert_eq!(body["code"], code);
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use stamp_core::admission::{self, Rank, Shed};
 use stamp_core::health::PROBES_APART;
 use stamp_core::id::StampId;
 use stamp_core::retry::RetryBudget;
@@ -66,9 +67,11 @@ impl StampCell {
         counts.requests.saturating_add(counts.tunnels)
     }
 
-    /// Counts a request in, unless `in_flight_max` are there already.
-    pub fn enter(self: &Arc<Self>, in_flight_max: u32) -> Option<InFlight> {
-        Entered::into(Arc::clone(self), in_flight_max).map(InFlight)
+    /// Counts a request of this rank in, if there is room for it among `in_flight_max`. Who is turned
+    /// away writes nothing, so that a flood of them does not slow the others down.
+    pub fn enter(self: &Arc<Self>, in_flight_max: u32, rank: Rank) -> Result<InFlight, Shed> {
+        let let_in = |requests| admission::let_in(requests, in_flight_max, rank);
+        Entered::into(Arc::clone(self), let_in).map(InFlight)
     }
 
     /// Pays for one repeat, if the budget has it.

@@ -26,6 +26,7 @@ use super::journal::{Journal, OpenError};
 use super::mail::Mailboxes;
 use super::registry::{Names, Registry};
 use super::status::{ReloadResult, ReloadStatus};
+use super::tenants::TenantCells;
 use super::view::View;
 use super::waiting::Keeper;
 use super::{AttemptReport, REPORTS_MAX, State};
@@ -199,7 +200,9 @@ impl State {
         fleet.recall(waiting.known(), now);
         let standings = fleet.standings();
         let (stamps, endpoints) = (cells.stamps, cells.endpoints);
-        let view = View { generation: 1, table, keys, tls, live, standings, stamps, endpoints };
+        let tenants = TenantCells::new(&table);
+        let view =
+            View { generation: 1, table, keys, tls, live, standings, tenants, stamps, endpoints };
         let (sender, events) = mpsc::channel(REPORTS_MAX);
         let mut status = ReloadStatus::default();
         status.note(start.loaded);
@@ -373,6 +376,7 @@ impl Control {
         self.fleet.adopt(&table, now);
         let cells = self.registry.cells_of(&table, now);
         let generation = before.generation + 1;
+        let tenants = before.tenants.of(&table);
         self.publish(View {
             generation,
             table,
@@ -380,13 +384,18 @@ impl Control {
             tls,
             live,
             standings: self.fleet.standings(),
+            tenants,
             stamps: cells.stamps,
             endpoints: cells.endpoints,
         });
         self.index_endpoints();
         // Who drops the last reference to a large table pays for it: a blocking thread, once no
         // worker holds the old View for its next request.
-        self.await_workers(move || drop(tokio::task::spawn_blocking(move || drop(before))));
+        let let_go = move || {
+            before.tenants.retire();
+            drop(before);
+        };
+        self.await_workers(move || drop(tokio::task::spawn_blocking(let_go)));
         generation
     }
 
@@ -538,6 +547,7 @@ impl Control {
             tls: Arc::clone(&before.tls),
             live: Arc::clone(&before.live),
             standings: self.fleet.standings(),
+            tenants: Arc::clone(&before.tenants),
             stamps: Arc::clone(&before.stamps),
             endpoints: Arc::clone(&before.endpoints),
         });

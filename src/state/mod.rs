@@ -12,6 +12,7 @@ mod mail;
 mod registry;
 pub mod report;
 mod status;
+mod tenants;
 mod view;
 mod waiting;
 
@@ -29,6 +30,7 @@ pub use happened::{Events, Happened, News, What};
 pub use journal::OpenError;
 pub use mail::{Mail, Mailboxes};
 pub use status::{ReloadResult, ReloadStatus};
+pub use tenants::{TenantCells, TenantLoad, TenantPlace, forget_idle_tenants};
 pub use view::View;
 
 use crate::clock::Clock;

@@ -7,6 +7,7 @@ use stamp_core::id::{EndpointIndex, StampIndex};
 use stamp_core::table::RoutingTable;
 
 use super::cells::{EndpointCell, StampCell};
+use super::tenants::TenantCells;
 use crate::auth::KeyRing;
 use crate::settings::Live;
 use crate::tls::Upstreams;
@@ -26,6 +27,8 @@ pub struct View {
     pub live: Arc<Live>,
     /// Who may serve.
     pub standings: Standings,
+    /// What the tenants of the table have in flight.
+    pub tenants: Arc<TenantCells>,
     pub(super) stamps: Arc<[Arc<StampCell>]>,
     pub(super) endpoints: Arc<[Arc<EndpointCell>]>,
 }

@@ -33,6 +33,7 @@ pub struct Entry<'a> {
     pub sent_bytes: u64,
     pub request_id: Option<&'a str>,
     pub tenant: Option<&'a str>,
+    pub tier: Option<&'a str>,
     pub stamp: Option<&'a str>,
     pub home: Option<&'a str>,
     pub endpoint: Option<&'a str>,
@@ -66,6 +67,8 @@ struct Line<'a> {
     listener: &'a str,
     #[serde(rename = "stampgate.tenant", skip_serializing_if = "Option::is_none")]
     tenant: Option<&'a str>,
+    #[serde(rename = "stampgate.tier", skip_serializing_if = "Option::is_none")]
+    tier: Option<&'a str>,
     #[serde(rename = "stampgate.stamp", skip_serializing_if = "Option::is_none")]
     stamp: Option<&'a str>,
     #[serde(rename = "stampgate.home", skip_serializing_if = "Option::is_none")]
@@ -149,6 +152,7 @@ fn line_of<'a>(entry: &Entry<'a>) -> Line<'a> {
         request_id: entry.request_id,
         listener: entry.listener,
         tenant: entry.tenant,
+        tier: entry.tier,
         stamp: entry.stamp,
         home: entry.home,
         endpoint: entry.endpoint,
@@ -216,6 +220,7 @@ mod tests {
             sent_bytes: 3,
             request_id: None,
             tenant: Some("acme"),
+            tier: Some("gold"),
             stamp: Some("eu-2"),
             home: Some("eu-1"),
             endpoint: None,
@@ -229,6 +234,7 @@ mod tests {
         };
         let line = serde_json::to_value(line_of(&entry)).unwrap();
         assert_eq!(line["stampgate.tenant"], "acme");
+        assert_eq!(line["stampgate.tier"], "gold");
         assert_eq!(line["http.response.status_code"], 200);
         assert_eq!(line["gateway_s"], 0.002);
         assert!(line.get("stampgate.code").is_none());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
 use super::histogram::{BOUNDS, Histogram};
-use super::worker::{METHODS, StampCounts, WorkerCounts};
+use super::worker::{METHODS, StampCounts, TierCounts, WorkerCounts};
 
 /// The `Content-Type` of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -25,6 +25,8 @@ pub struct Scrape {
     pub edges: Vec<(Box<str>, Box<str>, bool)>,
     /// The table in force.
     pub config: ConfigGauges,
+    /// Tenants that were active within the last minutes.
+    pub active_tenants: usize,
     /// Most stamps failed at once, so the fault may be the gateway's.
     pub is_suspect: bool,
     /// Access log lines that found the queue full.
@@ -200,6 +202,18 @@ const POOL_WAIT: Family = histogram(
     &["stamp"],
     "Time that requests waited for a connection to their stamp.",
 );
+const RATE_LIMITED: Family = counter(
+    "stampgate_rate_limited_total",
+    &["tier", "reason"],
+    "Requests turned away (429) for their tenant's limits: rate or in_flight.",
+);
+const SHED: Family = counter(
+    "stampgate_shed_total",
+    &["stamp", "tier", "reason"],
+    "Requests turned away (503) by a stamp that is full, or nearly so and left to higher priorities.",
+);
+const ACTIVE_TENANTS: Family =
+    gauge("stampgate_active_tenants", &[], "Tenants that were active within the last minutes.");
 const DRAIN_IN_FLIGHT: Family = gauge(
     "stampgate_drain_in_flight",
     &["stamp"],
@@ -256,6 +270,8 @@ pub fn render(scrape: &Scrape) -> String {
         &TOKENS,
         tokens.map(|((issuer, result), count)| (vec![&**issuer, *result], *count)),
     );
+    text.counters(&RATE_LIMITED, by_tier(&counts.limited));
+    text.one(&ACTIVE_TENANTS, scrape.active_tenants as f64);
     text.one(&SELF_SUSPECT, f64::from(u8::from(scrape.is_suspect)));
     text.one(&LOG_DROPPED, scrape.access_log_dropped as f64);
     text.one(&PANICS, counts.panics as f64);
@@ -276,6 +292,10 @@ fn by_stamp(scrape: &Scrape) -> impl Iterator<Item = (&str, &StampCounts)> + Clo
     let named = scrape.counts.stamps.iter();
     let named = named.map(|(number, counts)| (scrape.labels.stamp(*number), counts));
     named.chain([("", &scrape.counts.unrouted)])
+}
+
+fn by_tier(counts: &TierCounts) -> impl Iterator<Item = (Vec<&str>, u64)> + Clone {
+    counts.iter().map(|((tier, reason), count)| (vec![&**tier, *reason], *count))
 }
 
 fn requests(text: &mut Text, scrape: &Scrape) {
@@ -319,6 +339,10 @@ fn requests(text: &mut Text, scrape: &Scrape) {
             .map(move |((to, reason), count)| (vec![from, labels.stamp(*to), *reason], *count))
     });
     text.counters(&FAILOVERS, failovers);
+    let shed = by_stamp(scrape).flat_map(|(stamp, counts)| {
+        by_tier(&counts.shed).map(move |(labels, count)| ([vec![stamp], labels].concat(), count))
+    });
+    text.counters(&SHED, shed);
     let clients = counts.client_connections.iter();
     let clients =
         clients.map(|(listener, count)| (vec![labels.listener(*listener)], f64::from(*count)));

@@ -50,7 +50,12 @@ pub struct StampCounts {
     pub rest: Sample,
     /// `failovers_total`, by the number of the stamp that served instead, and reason.
     pub failovers: HashMap<(u32, &'static str), u64>,
+    /// `shed_total`, by tier and reason.
+    pub shed: TierCounts,
 }
+
+/// Counts by the name of a tier and a reason.
+pub type TierCounts = Vec<((Box<str>, &'static str), u64)>;
 
 impl StampCounts {
     /// Counts an answered request.
@@ -63,7 +68,15 @@ impl StampCounts {
         add(&mut self.attempts, (endpoint, outcome), 1);
     }
 
+    /// Counts a request that was turned away since its stamp had no room for it.
+    pub fn shed(&mut self, tier: &str, reason: &'static str) {
+        add_one(&mut self.shed, tier, reason);
+    }
+
     fn merge(&mut self, other: &Self) {
+        for ((tier, reason), count) in &other.shed {
+            add(&mut self.shed, (tier.clone(), *reason), *count);
+        }
         for &(labels, count) in &other.requests {
             add(&mut self.requests, labels, count);
         }
@@ -91,6 +104,8 @@ pub struct WorkerCounts {
     pub overhead: Histogram,
     /// `resolutions_total`, by source and result: a few label sets, so a list beats a map.
     pub resolutions: Vec<((&'static str, &'static str), u64)>,
+    /// `rate_limited_total`, by tier and reason.
+    pub limited: TierCounts,
     /// `jwt_validations_total`, by issuer and result.
     pub tokens: HashMap<(Box<str>, &'static str), u64>,
     /// Idle connections by endpoint number; filled in when the copy is made.
@@ -115,6 +130,11 @@ impl WorkerCounts {
         add(&mut self.resolutions, (source, result), 1);
     }
 
+    /// Counts a request that was turned away for its tenant's limits.
+    pub fn limited(&mut self, tier: &str, reason: &'static str) {
+        add_one(&mut self.limited, tier, reason);
+    }
+
     /// Adds what another worker counted.
     pub fn merge(&mut self, other: &Self) {
         for (number, counts) in &other.stamps {
@@ -125,10 +145,22 @@ impl WorkerCounts {
         for &(labels, count) in &other.resolutions {
             add(&mut self.resolutions, labels, count);
         }
+        for ((tier, reason), count) in &other.limited {
+            add(&mut self.limited, (tier.clone(), *reason), *count);
+        }
         add_all(&mut self.tokens, &other.tokens);
         add_all(&mut self.idle_connections, &other.idle_connections);
         add_all(&mut self.client_connections, &other.client_connections);
         self.panics += other.panics;
+    }
+}
+
+/// Adds one; the name is copied the first time only.
+fn add_one(counters: &mut TierCounts, tier: &str, reason: &'static str) {
+    let known = counters.iter_mut().find(|((name, why), _)| **name == *tier && *why == reason);
+    match known {
+        Some((_, sum)) => *sum += 1,
+        None => counters.push(((tier.into(), reason), 1)),
     }
 }
 
@@ -168,7 +200,14 @@ mod tests {
         let mut two = WorkerCounts::default();
         two.stamp(Some(7)).answered(labels);
         two.stamp(Some(7)).attempted(3, "ok");
+        for counts in [&mut one, &mut two] {
+            counts.limited("gold", "rate");
+            counts.limited("gold", "rate");
+            counts.stamp(Some(7)).shed("gold", "full");
+        }
         one.merge(&two);
+        assert_eq!(one.limited, [(("gold".into(), "rate"), 4)]);
+        assert_eq!(one.stamp(Some(7)).shed, [(("gold".into(), "full"), 2)]);
         assert_eq!(one.stamp(Some(7)).requests, [(labels, 2)]);
         assert_eq!(one.stamp(Some(7)).attempts, [((3, "ok"), 1)]);
     }

@@ -100,7 +100,6 @@ async fn keys_that_have_no_effect_yet_are_unknown() {
     assert_refused(&gateway, ROUTING, &["gateway.toml:4:1", "unknown", "proxy_protocol"]).await;
     for later in [
         "[placement]\nstamps = [\"a\"]\n",
-        "[tier.gold]\npriority = 10\n",
         "[[identity.jwt]]\nissuer = \"x\"\naudiences = [\"y\"]\nalgorithms = [\"ES256\"]\n\
          tenant_claim = \"tid\"\njwks_url = \"https://x.test/\"\n",
     ] {
@@ -170,6 +169,15 @@ async fn a_tenant_in_two_places_is_refused_with_both() {
     let ended = stampgate(&["check", "-c", path.to_str().unwrap()]).await.exits(3);
     assert!(ended.stderr.contains("t.csv:2"), "{}", ended.stderr);
     assert!(ended.stderr.contains("routing.toml"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_tier_that_is_not_there_is_refused_with_what_was_meant() {
+    let tenant = ROUTING.replace("acme = \"a\"", "acme = { stamp = \"a\", tier = \"glod\" }");
+    let texts = ["routing.toml:6:", "no tier `glod`", "help:", "`gold`"];
+    assert_refused(GATEWAY, &format!("{tenant}[tier.gold]\n"), &texts).await;
+    let burst = format!("{ROUTING}[tier.gold]\nburst = 5\n");
+    assert_refused(GATEWAY, &burst, &["routing.toml:8:9", "without a rate", "help:"]).await;
 }
 
 #[tokio::test]

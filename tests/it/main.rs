@@ -45,6 +45,7 @@ mod reload_refused;
 mod repeats;
 mod shutdown;
 mod silence;
+mod tiers;
 mod timeouts;
 mod tokens;
 mod upstream_tls;

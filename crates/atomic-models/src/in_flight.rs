@@ -30,7 +30,8 @@ impl Stamp {
     }
 
     fn enter(self: &Arc<Self>, requests_max: u32) -> Option<Entered<Arc<Self>>> {
-        Entered::into(Arc::clone(self), requests_max)
+        let let_in = |requests: u32| (requests < requests_max).then_some(requests + 1).ok_or(());
+        Entered::into(Arc::clone(self), let_in).ok()
     }
 
     fn sum(&self) -> u32 {

@@ -1,6 +1,6 @@
 //! Where each tenant lives: an arena of names and a hash table over it. Built once, then only read.
 //!
-//! A tenant costs its name, 12 bytes of entry and 5 to 12 bytes of hash table; nothing is allocated
+//! A tenant costs its name, 16 bytes of entry and 5 to 12 bytes of hash table; nothing is allocated
 //! per tenant, and a look-up compares the whole name.
 
 use std::fmt;
@@ -9,7 +9,7 @@ use std::hash::BuildHasher as _;
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table};
 
 use crate::id::{StampIndex, TenantId, TenantIndex};
-use crate::table::TenantState;
+use crate::table::{TenantState, TierIndex};
 
 /// One tenant's entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Tenant {
     pub fence: FenceIndex,
     /// What it may do.
     pub state: TenantState,
+    /// Its limits and its priority.
+    pub tier: TierIndex,
 }
 
 /// Index of an interned set of residency zones in its table: `RoutingTable::fence_allows` reads it.
@@ -42,6 +44,7 @@ struct Entry {
     fence: u16,
     name_bytes: u8,
     state: TenantState,
+    tier: TierIndex,
 }
 
 /// Why a tenant cannot be added.
@@ -85,7 +88,8 @@ impl Directory {
     pub fn tenant(&self, index: TenantIndex) -> Tenant {
         #[expect(clippy::indexing_slicing, reason = "a TenantIndex is made by this table only")]
         let entry = self.entries[index.at()];
-        Tenant { home: StampIndex(entry.home), fence: FenceIndex(entry.fence), state: entry.state }
+        let Entry { home, fence, state, tier, .. } = entry;
+        Tenant { home: StampIndex(home), fence: FenceIndex(fence), state, tier }
     }
 
     /// How many tenants there are.
@@ -141,6 +145,7 @@ impl Directory {
             fence: tenant.fence.0,
             name_bytes,
             state: tenant.state,
+            tier: tenant.tier,
         });
         Ok(TenantIndex(place))
     }
@@ -182,7 +187,8 @@ mod tests {
     use super::*;
 
     fn tenant(home: u32) -> Tenant {
-        Tenant { home: StampIndex(home), fence: FenceIndex(0), state: TenantState::Active }
+        let (state, tier) = (TenantState::Active, TierIndex::STANDARD);
+        Tenant { home: StampIndex(home), fence: FenceIndex(0), state, tier }
     }
 
     fn of(names: impl Iterator<Item = String>) -> Directory {

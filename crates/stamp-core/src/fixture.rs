@@ -71,6 +71,7 @@ pub(crate) fn drawn(sketches: &[Sketch]) -> RoutingTable {
         residencies: vec!["eu".into(), "us".into()],
         // The first fences nobody in; then one for each zone.
         fences: [vec![], vec![ResidencyIndex(0)], vec![ResidencyIndex(1)]].map(Into::into).into(),
+        tiers: vec![crate::table::Tier::built_in()],
         directory: Directory::default(),
         domains: BTreeMap::new(),
         tenants_by_stamp: sketches

@@ -1,6 +1,7 @@
 //! Every decision of stampgate, and no effect: no socket, no file, no clock, no thread, no chance
 //! of its own. Time and chance are arguments. The shell (`stampgate`) asks and carries out.
 
+pub mod admission;
 pub mod balance;
 pub mod breaker;
 pub mod claims;

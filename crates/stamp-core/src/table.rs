@@ -12,6 +12,7 @@ mod tenant_file;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod tiers;
 mod tls;
 mod zones;
 
@@ -27,6 +28,7 @@ use crate::standing::OperatorState;
 pub use crate::diagnostic::Rejected;
 pub use load::{Circumstances, FILE_BYTES_MAX, Loaded, load, load_in};
 pub use own::{OwnAddress, OwnDoor};
+pub use tiers::{Tier, TierIndex};
 pub use tls::{ClientIdentity, TlsPolicy};
 
 /// Everything that the resolver needs, immutable.
@@ -40,6 +42,8 @@ pub struct RoutingTable {
     pub(crate) residencies: Vec<Box<str>>,
     /// Sets of zones, sorted; the first is empty and fences nobody in.
     pub(crate) fences: Vec<Box<[ResidencyIndex]>>,
+    /// By `TierIndex`: the first is `standard`, and always there.
+    pub(crate) tiers: Vec<Tier>,
     /// Where each tenant lives.
     pub directory: Directory,
     pub(crate) domains: BTreeMap<Box<str>, TenantIndex>,

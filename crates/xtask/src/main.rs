@@ -6,6 +6,7 @@ mod bench;
 mod failover;
 mod fuzz;
 mod mutants;
+mod neighbour;
 mod run;
 mod sim;
 
@@ -21,6 +22,8 @@ usage: cargo xtask COMMAND
   bench [--rounds N]  CPU per request and latency beside nginx, one worker each (needs nginx, wrk)
   bench failover [--rounds N] [SCENARIO]..
                       what clients see of failing stamps, beside nginx and HAProxy (needs both)
+  bench neighbour [SECONDS]
+                      what twenty tenants see of one that asks 50 times its share, 10 s a run
   fuzz [SECONDS]      every fuzz target for so long each, 60 by default (needs cargo-fuzz, nightly)";
 
 fn main() -> ExitCode {
@@ -49,6 +52,11 @@ fn main() -> ExitCode {
             Err(_) => return usage(),
         },
         ["bench", "failover", names @ ..] => failover::run(1, names),
+        ["bench", "neighbour"] => neighbour::run(neighbour::SECONDS),
+        ["bench", "neighbour", seconds] => match seconds.parse() {
+            Ok(seconds) => neighbour::run(seconds),
+            Err(_) => return usage(),
+        },
         // Not for people: what `bench failover` starts as stamps.
         [failover::STAMP_COMMAND, name, port, log] => failover::serve_stamp(name, port, log),
         ["fuzz"] => fuzz::run_all(60),

@@ -24,6 +24,12 @@ pub(crate) fn root() -> PathBuf {
     own.ancestors().nth(2).map_or_else(|| PathBuf::from("."), PathBuf::from)
 }
 
+/// The release build of stampgate, wherever cargo puts builds.
+pub(crate) fn release_build() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    root().join(target).join("release/stampgate")
+}
+
 /// Runs a program to its end; its failure is an error.
 pub(crate) fn run(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Done {
     say(&format!("+ {program} {}", arguments.join(" ")));

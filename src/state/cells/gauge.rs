@@ -37,12 +37,19 @@ impl Gauge {
         Counts { requests: bits as u32, tunnels: (bits >> 32) as u32 }
     }
 
-    /// Counts a request in. One beyond the limit is never counted, not even for a moment: it would
-    /// take the place of one that has room.
+    /// Counts a request in, if `let_in` has room for one more than there are. One that is turned away
+    /// is never counted, not even for a moment: it would take the place of one that has room.
     #[expect(clippy::cast_possible_truncation, reason = "takes the lower half")]
-    fn enter(&self, requests_max: u32) -> bool {
-        let counted = |bits: u64| ((bits as u32) < requests_max).then_some(bits + REQUEST);
-        self.0.fetch_update(Ordering::AcqRel, Ordering::Relaxed, counted).is_ok()
+    fn enter<E>(&self, let_in: impl Fn(u32) -> Result<u32, E>) -> Result<(), E> {
+        let mut bits = self.0.load(Ordering::Relaxed);
+        loop {
+            let_in(bits as u32)?;
+            let more = bits + REQUEST;
+            match self.0.compare_exchange_weak(bits, more, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(others) => bits = others,
+            }
+        }
     }
 
     /// A request is a tunnel from now on: both halves change at once.
@@ -64,10 +71,14 @@ pub(super) struct Entered<Owner: Deref<Target: AsRef<Gauge>>> {
 }
 
 impl<Owner: Deref<Target: AsRef<Gauge>>> Entered<Owner> {
-    /// Counts a request in at the owner of a gauge, unless `requests_max` are there already.
-    pub(super) fn into(owner: Owner, requests_max: u32) -> Option<Self> {
-        let is_in = owner.as_ref().enter(requests_max);
-        is_in.then(|| Self { owner, counted: REQUEST })
+    /// Counts a request in at the owner of a gauge, unless `let_in` has no room for one more than so
+    /// many requests.
+    pub(super) fn into<E>(
+        owner: Owner,
+        let_in: impl Fn(u32) -> Result<u32, E>,
+    ) -> Result<Self, E> {
+        owner.as_ref().enter(let_in)?;
+        Ok(Self { owner, counted: REQUEST })
     }
 
     /// The connection switched protocols: it counts as a tunnel from now on.

@@ -21,7 +21,9 @@ fn full() -> Scrape {
         counts.pool_wait.observe(Duration::from_micros(10));
         counts.retries.insert("connect", 1);
         counts.failovers.insert((2, "health"), 1);
+        counts.shed("gold", "priority");
     }
+    scrape.counts.limited("gold", "rate");
     scrape.counts.unrouted.errors.insert("missing_identifier", 4);
     scrape.counts.overhead.observe(Duration::from_micros(60));
     scrape.counts.resolutions.push((("host", "ok"), 2));

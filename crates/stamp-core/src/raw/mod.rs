@@ -5,6 +5,7 @@ mod endpoint;
 mod identity;
 mod leaf;
 mod stamp;
+mod tier;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -25,6 +26,7 @@ pub use stamp::{
     OwnId, PoolProtocol, RawEdge, RawEndpoint, RawFailback, RawHealth, RawPassive, RawPool,
     RawRetry, RawStamp, RawStampPolicy, RawTls,
 };
+pub use tier::{RawTier, TierName};
 
 as_written! {
     /// routing.toml: stamps, tenants, policies. Hot-reloaded as one atomic snapshot.
@@ -43,6 +45,8 @@ as_written! {
         pub tenant_file: Vec<RawTenantFile> = [],
         /// Hosts that belong to customers, and the tenant that each names.
         pub domains: Named<Written<TenantId<'static>>> = {},
+        /// Limits and priorities of tenants, by name. `standard` is the tier of those that name none.
+        pub tier: Named<RawTier> = {},
     }
 
     /// Policies of stamps that say nothing else.
@@ -53,8 +57,8 @@ as_written! {
 
     /// A file of tenants.
     pub struct RawTenantFile {
-        /// CSV (RFC 4180) with a header line: `tenant`, `stamp`, and optionally `residency` (zones
-        /// separated by `|`) and `state`. Relative to this file.
+        /// CSV (RFC 4180) with a header line: `tenant`, `stamp`, and optionally `tier`, `residency`
+        /// (zones separated by `|`) and `state`. Relative to this file.
         pub path: Written<std::path::PathBuf>,
     }
 
@@ -66,6 +70,8 @@ as_written! {
         pub residency: Option<Written<Vec<Zone>>>,
         /// What it may do.
         pub state: TenantState = "active",
+        /// Its limits and its priority. Default: those of `standard`.
+        pub tier: Option<Written<TierName>>,
     }
 }
 
@@ -104,7 +110,7 @@ impl HasShortForm for RawTenant {
 
     fn read_short(value: &Value<'_>, report: &mut Report) -> Option<Self> {
         let stamp = Written::read(value, report)?;
-        Some(Self { stamp, residency: None, state: TenantState::Active })
+        Some(Self { stamp, residency: None, state: TenantState::Active, tier: None })
     }
 
     fn short_schema() -> Json {

@@ -10,6 +10,7 @@ use super::own::{OwnAddress, refuse_own_addresses};
 use super::stamps::Stamps;
 use super::tenant_file::TenantFile;
 use super::tenants::Tenants;
+use super::tiers::Tiers;
 use super::zones::Zones;
 use super::{Identity, KeySource, RoutingTable, TenantCount, TenantState, identity, proof};
 use crate::diagnostic::{Diagnostic, Rejected, SourceText};
@@ -104,7 +105,8 @@ impl Loading<'_> {
         let mut zones = Zones::new();
         let stamps = Stamps::build(raw, self.file, &mut zones, &mut self.report);
         let identity = identity::build(&raw.identity, self.file, &mut self.report);
-        let mut tenants = Tenants::new(&stamps, &mut zones, &mut self.report);
+        let tiers = Tiers::build(&raw.tier, &mut self.report);
+        let mut tenants = Tenants::new(&stamps, &tiers, &mut zones, &mut self.report);
         tenants.add_inline(&raw.tenants);
         add_tenant_files(&raw.tenant_file, (self.file, self.former), self.read, &mut tenants);
         let domains = tenants.domains(&raw.domains, &identity.host.neutral);
@@ -126,6 +128,7 @@ impl Loading<'_> {
             endpoint_owner,
             residencies,
             fences,
+            tiers: tiers.into_list(),
             directory,
             domains,
             tenants_by_stamp,

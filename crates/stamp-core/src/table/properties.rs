@@ -21,6 +21,9 @@ fn to_toml(table: &RoutingTable) -> String {
     for stamp in table.stamps() {
         stamp_to_toml(table, stamp, &mut out);
     }
+    for tier in table.tiers() {
+        tier_to_toml(tier, &mut out);
+    }
     out += "[tenants]\n";
     for (_, name, tenant) in table.directory.iter() {
         let zones: Vec<_> = table.fence_zones(tenant.fence).collect();
@@ -28,14 +31,28 @@ fn to_toml(table: &RoutingTable) -> String {
             if zones.is_empty() { String::new() } else { format!(", residency = {zones:?}") };
         let state = format!("{:?}", tenant.state).to_lowercase();
         let home = &table.stamp(tenant.home).id;
-        writeln!(out, "{name:?} = {{ stamp = \"{home}\", state = \"{state}\"{residency} }}")
-            .unwrap();
+        let tier = &table.tier(tenant.tier).name;
+        writeln!(
+            out,
+            "{name:?} = {{ stamp = \"{home}\", state = \"{state}\"{residency}, tier = {tier:?} }}"
+        )
+        .unwrap();
     }
     out += "[domains]\n";
     for (host, tenant) in table.domains() {
         writeln!(out, "{host:?} = {:?}", table.directory.name(tenant)).unwrap();
     }
     out
+}
+
+fn tier_to_toml(tier: &Tier, out: &mut String) {
+    let Tier { name, priority, limits, .. } = tier;
+    let in_flight = limits.in_flight_max;
+    writeln!(out, "[tier.{name}]\npriority = {priority}\nmax_in_flight = {in_flight}").unwrap();
+    if let Some(rate) = limits.rate {
+        let (rate, burst) = (rate.per_second(), rate.burst());
+        writeln!(out, "requests_per_second = {rate}\nburst = {burst}").unwrap();
+    }
 }
 
 fn identity_to_toml(identity: &Identity, out: &mut String) {
@@ -199,7 +216,7 @@ fn said(table: &RoutingTable) -> impl PartialEq + std::fmt::Debug {
             let mut zones: Vec<_> =
                 table.fence_zones(tenant.fence).map(ToOwned::to_owned).collect();
             zones.sort_unstable();
-            (name.to_owned(), tenant.home, tenant.state, zones)
+            (name.to_owned(), tenant.home, tenant.state, table.tier(tenant.tier).clone(), zones)
         })
         .collect();
     tenants.sort_by(|one, other| one.0.cmp(&other.0));
@@ -247,18 +264,30 @@ prop_compose! {
     fn routing()(
         identity in 0..IDENTITIES.len(),
         stamps in prop::collection::vec(stamp_text(), 1..5),
-        tenants in prop::collection::vec((0_usize..5, 0_usize..3), 0..20),
+        tiers in prop::collection::vec((0_u32..4, 1_u32..999, prop::option::of(1_u32..99)), 0..4),
+        tenants in prop::collection::vec((0_usize..5, 0_usize..3, 0_usize..5), 0..20),
     ) -> String {
         let mut out = format!("version = 1\n{}", IDENTITIES[identity]);
         let count = stamps.len();
         for (number, stamp) in stamps.iter().enumerate() {
             out += &stamp.replace("NUMBER", &number.to_string());
         }
+        for (number, (priority, few, rate)) in tiers.iter().enumerate() {
+            let name = if number == 0 { "Standard".to_owned() } else { format!("tier-{number}") };
+            writeln!(out, "[tier.{name}]\npriority = {priority}\nmax_in_flight = {few}").unwrap();
+            if let Some(rate) = rate {
+                writeln!(out, "requests_per_second = {rate}").unwrap();
+            }
+        }
         out += "[tenants]\n";
-        for (number, (home, state)) in tenants.iter().enumerate() {
+        for (number, (home, state, tier)) in tenants.iter().enumerate() {
             let state = ["active", "suspended", "offboarded"][*state];
             let home = home % count;
-            writeln!(out, "t-{number} = {{ stamp = \"s-{home}\", state = \"{state}\" }}").unwrap();
+            write!(out, "t-{number} = {{ stamp = \"s-{home}\", state = \"{state}\"").unwrap();
+            if (1..tiers.len()).contains(tier) {
+                write!(out, ", tier = \"tier-{tier}\"").unwrap();
+            }
+            out += " }\n";
         }
         out += "[domains]\n";
         for number in (0..tenants.len()).step_by(3) {

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::tenants::{FenceError, Tenants};
+use super::tiers::UnknownTier;
 use super::zones::TooManyZones;
-use super::{RoutingTable, TenantState};
+use super::{RoutingTable, TenantState, TierIndex};
 use crate::directory::{FenceIndex, Tenant};
 use crate::document::{Origin, Report, Span, did_you_mean};
 use crate::id::{IdError, StampId, StampIndex, TenantId};
@@ -22,7 +23,7 @@ const ROWS_LISTED_MAX: usize = 20;
 /// What to do about a bad row.
 const MEND_ROW: &str = "mend this row";
 
-const COLUMNS: [&str; 4] = ["tenant", "stamp", "residency", "state"];
+const COLUMNS: [&str; 5] = ["tenant", "stamp", "tier", "residency", "state"];
 
 /// The text of one tenant file.
 pub(super) struct TenantFile<'a> {
@@ -114,7 +115,8 @@ impl TenantFile<'_> {
         let home = tenants.home(former.stamp(tenant.home).id.as_str())?.0;
         let fence = tenants.zones.fence_like(former, tenant.fence).ok()?;
         tenants.check_home(home, fence).ok()?;
-        Some(Tenant { home, fence, state: tenant.state })
+        let tier = tenants.tiers.like(former, tenant.tier);
+        Some(Tenant { home, fence, state: tenant.state, tier })
     }
 }
 
@@ -133,6 +135,8 @@ enum RowError {
     Zone(String),
     #[error("unknown state `{0}`")]
     State(String),
+    #[error(transparent)]
+    Tier(#[from] UnknownTier),
     #[error(transparent)]
     Fence(#[from] FenceError),
     #[error(transparent)]
@@ -197,14 +201,14 @@ impl<'a> Rows<'a> {
     /// Reads the header line.
     fn columns(&mut self, report: &mut Report) -> Option<Columns> {
         let start = Span { start: self.base, end: self.base };
-        let help = "the first line names the columns: `tenant,stamp`, and `,residency,state`";
+        let help = "the first line names the columns: `tenant,stamp`, and `,tier,residency,state`";
         let Some(span) = self.next(report) else {
             if !self.is_over {
                 report.error(start, "this tenant file has no header line").help(help);
             }
             return None;
         };
-        let mut columns = Columns { places: [None; 4], count: self.record.len() };
+        let mut columns = Columns { places: [None; COLUMNS.len()], count: self.record.len() };
         let mut is_good = true;
         for (place, field) in self.record.iter().enumerate() {
             let name = String::from_utf8_lossy(field);
@@ -236,17 +240,18 @@ impl<'a> Rows<'a> {
 
 /// Which column means what: places of `COLUMNS`.
 struct Columns {
-    places: [Option<usize>; 4],
+    places: [Option<usize>; COLUMNS.len()],
     count: usize,
 }
 
 impl Columns {
     fn row<'a>(&self, record: &'a csv::ByteRecord, span: Span) -> Row<'a> {
-        let [tenant, stamp, residency, state] = self.places.map(|place| {
+        let [tenant, stamp, tier, residency, state] = self.places.map(|place| {
             // The whole file was found to be UTF-8, and fields end at ASCII bytes.
             place.and_then(|place| str::from_utf8(record.get(place)?).ok()).unwrap_or_default()
         });
-        Row { span, tenant, stamp, residency, state, found: record.len(), expected: self.count }
+        let (found, expected) = (record.len(), self.count);
+        Row { span, tenant, stamp, tier, residency, state, found, expected }
     }
 }
 
@@ -255,6 +260,7 @@ struct Row<'a> {
     span: Span,
     tenant: &'a str,
     stamp: &'a str,
+    tier: &'a str,
     residency: &'a str,
     state: &'a str,
     found: usize,
@@ -277,15 +283,19 @@ impl Row<'_> {
             "offboarded" => TenantState::Offboarded,
             other => return Err(RowError::State(other.to_owned())),
         };
+        let tier = match self.tier {
+            "" => TierIndex::STANDARD,
+            name => tenants.tiers.find(name)?,
+        };
         if self.residency.is_empty() {
-            return Ok(Tenant { home, fence: home_fence, state });
+            return Ok(Tenant { home, fence: home_fence, state, tier });
         }
         let zones = self.residency.split('|').map(|text| {
             let zone = parse_zone(text).map_err(|_no_zone| RowError::Zone(text.to_owned()))?;
             Ok::<_, RowError>(tenants.zones.zone(&zone.0)?)
         });
         let zones = zones.collect::<Result<Vec<_>, _>>()?;
-        Ok(Tenant { home, fence: tenants.fence(home, zones)?, state })
+        Ok(Tenant { home, fence: tenants.fence(home, zones)?, state, tier })
     }
 
     fn home(&self, tenants: &Tenants<'_>) -> Result<(StampIndex, FenceIndex), RowError> {

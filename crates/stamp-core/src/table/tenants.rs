@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ResidencyIndex;
+use super::{ResidencyIndex, TierIndex};
 use hashbrown::HashMap;
 
 use super::stamps::Stamps;
+use super::tiers::Tiers;
 use super::zones::{FEWER_ZONES, TooManyZones, Zones};
 use crate::directory::{Directory, FenceIndex, InsertError, Tenant};
 use crate::document::{Named, Report, Span, Written, did_you_mean};
 use crate::id::{StampIndex, TenantId, TenantIndex};
-use crate::raw::{RawTenant, ShortOrLong, parse_domain};
+use crate::raw::{RawTenant, ShortOrLong, TierName, parse_domain};
 
 /// In a larger directory nobody looks for the name that was probably meant.
 const SUGGEST_AMONG_MAX: usize = 10_000;
@@ -19,6 +20,7 @@ const SUGGEST_AMONG_MAX: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Tenants<'a> {
     pub(super) stamps: &'a Stamps,
+    pub(super) tiers: &'a Tiers,
     pub(super) zones: &'a mut Zones,
     pub(super) report: &'a mut Report,
     pub(super) directory: Directory,
@@ -52,7 +54,12 @@ pub(super) enum FenceError {
 }
 
 impl<'a> Tenants<'a> {
-    pub(super) fn new(stamps: &'a Stamps, zones: &'a mut Zones, report: &'a mut Report) -> Self {
+    pub(super) fn new(
+        stamps: &'a Stamps,
+        tiers: &'a Tiers,
+        zones: &'a mut Zones,
+        report: &'a mut Report,
+    ) -> Self {
         let mut by_stamp = HashMap::with_capacity(stamps.list.len());
         for (place, stamp) in (0..).map(StampIndex).zip(&stamps.list) {
             match zones.fence_of_home(stamp.residency) {
@@ -64,6 +71,7 @@ impl<'a> Tenants<'a> {
         }
         Self {
             stamps,
+            tiers,
             zones,
             report,
             directory: Directory::default(),
@@ -119,9 +127,9 @@ impl<'a> Tenants<'a> {
             self.report.error(*span, format!("there is no stamp `{stamp}`")).help(help);
             return None;
         };
-        let state = raw.state;
+        let (state, tier) = (raw.state, self.tier(raw.tier.as_ref()));
         let Some(Written { value: zones, span }) = &raw.residency else {
-            return Some(Tenant { home, fence, state });
+            return Some(Tenant { home, fence, state, tier });
         };
         let numbers: Result<Vec<_>, _> =
             zones.iter().map(|zone| self.zones.zone(&zone.0)).collect();
@@ -131,7 +139,20 @@ impl<'a> Tenants<'a> {
                 .error(*span, format!("tenant `{id}`: {error}"))
                 .help("add the zone of its home, or move the tenant");
         }
-        Some(Tenant { home, fence: fence.ok()?, state })
+        Some(Tenant { home, fence: fence.ok()?, state, tier })
+    }
+
+    fn tier(&mut self, name: Option<&Written<TierName>>) -> TierIndex {
+        let Some(Written { value: TierName(name), span }) = name else {
+            return TierIndex::STANDARD;
+        };
+        self.tiers.find(name).unwrap_or_else(|_unknown| {
+            let declare = || format!("declare it: `[tier.{name}]`");
+            self.report
+                .error(*span, format!("there is no tier `{name}`"))
+                .help(self.tiers.near(name).unwrap_or_else(declare));
+            TierIndex::STANDARD
+        })
     }
 
     /// The fence of a tenant that lives there and names these zones.

@@ -1,6 +1,7 @@
 //! Every kind of mistake in routing.toml: where it is said to be, and in which words.
 
 mod tenant_file;
+mod tiers;
 mod tls;
 
 use std::io;

@@ -3,19 +3,19 @@
 
 /// A whole message at the start of some bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Message<'a> {
+pub(crate) struct Message<'a> {
     /// `GET /r/7 HTTP/1.1`, or `HTTP/1.1 200 OK`.
-    pub(super) first_line: &'a str,
+    pub(crate) first_line: &'a str,
     /// All of it.
-    pub(super) body: &'a [u8],
+    pub(crate) body: &'a [u8],
     /// The bytes of head and body.
-    pub(super) length: usize,
+    pub(crate) length: usize,
     /// Does its sender close the connection after it?
-    pub(super) closes: bool,
+    pub(crate) closes: bool,
 }
 
 /// The message that `bytes` begin with; `None` while it is not whole.
-pub(super) fn parse(bytes: &[u8]) -> Option<Message<'_>> {
+pub(crate) fn parse(bytes: &[u8]) -> Option<Message<'_>> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let (head, rest) = bytes.split_at_checked(end)?;
     let head = std::str::from_utf8(head).ok()?;

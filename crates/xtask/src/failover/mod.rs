@@ -5,7 +5,7 @@
 
 mod configuration;
 mod load;
-mod message;
+pub(crate) mod message;
 mod proxy;
 mod report;
 mod scenario;
@@ -125,11 +125,11 @@ fn act(action: Action, home: &mut Stamp, proxy: &mut Proxy, marks: &mut Marks) -
 
 /// The time.
 #[expect(clippy::disallowed_methods, reason = "measuring is what this is for")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 #[expect(clippy::disallowed_methods, reason = "this program has no runtime to block")]
-fn sleep_until(due: Instant) {
+pub(crate) fn sleep_until(due: Instant) {
     thread::sleep(due.saturating_duration_since(now()));
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::configuration::{self, Home};
 use super::{now, sleep_until};
-use crate::run::{Done, root};
+use crate::run::{Done, release_build};
 
 /// Where a proxy listens; one runs at a time.
 pub(super) const PORT: u16 = 22_010;
@@ -65,7 +65,7 @@ impl Proxy {
             }
             Kind::Stampgate => {
                 fs::write(directory.join("gateway.toml"), configuration::gateway())?;
-                command.arg(root().join(stampgate())).args(["run", "-c"]);
+                command.arg(release_build()).args(["run", "-c"]);
                 command.arg(directory.join("gateway.toml"));
             }
         }
@@ -169,12 +169,6 @@ impl Drop for Proxy {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-/// The release build, wherever cargo puts builds.
-fn stampgate() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    PathBuf::from(target).join("release/stampgate")
 }
 
 /// Written beside and renamed, so that nobody reads half of it.

@@ -46,7 +46,7 @@ fn a_tenant_file_is_csv() {
 
 #[test]
 fn a_tenant_file_of_bad_structure_is_refused() {
-    let help = "the first line names the columns: `tenant,stamp`, and `,residency,state`";
+    let help = "the first line names the columns: `tenant,stamp`, and `,tier,residency,state`";
     let refused = |rows: &str| refused_rows(rows, None);
     let expected = |told: &str| format!("tenants.csv:1: {told}; help: {help}");
     assert_eq!(refused(""), expected("<> this tenant file has no header line"));

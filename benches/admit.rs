@@ -1,0 +1,129 @@
+//! What it costs to admit a request by its tenant's limits, alone and beside another thread, and how
+//! much memory an active tenant takes.
+
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench fails by panicking, and tells figures that are no times"
+)]
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use stamp_core::diagnostic::SourceText;
+use stamp_core::id::TenantIndex;
+use stamp_core::table::{self, RoutingTable};
+use stamp_core::time::Moment;
+use stampgate::state::TenantCells;
+
+const TENANTS: u32 = 1_000_000;
+
+const ROUTING: &str = r#"
+version = 1
+[tier.standard]
+requests_per_second = 1000000
+[[stamp]]
+id = "eu-1"
+endpoints = [{ url = "http://127.0.0.1:1" }]
+[[tenant_file]]
+path = "tenants.csv"
+"#;
+
+fn table() -> RoutingTable {
+    let mut csv = String::from("tenant,stamp\n");
+    for number in 0..TENANTS {
+        csv += &format!("tenant-{number:07},eu-1\n");
+    }
+    let csv: Arc<[u8]> = csv.into_bytes().into();
+    let main = SourceText { path: "routing.toml".into(), text: ROUTING.into() };
+    let mut read = |_: &Path| Ok(Arc::clone(&csv));
+    table::load(main, &mut read, None).expect("the table is right").table
+}
+
+/// Slower than the rate, so that nothing is refused.
+fn moment(number: u64) -> Moment {
+    Moment(Duration::from_micros(number * 10))
+}
+
+fn admit(cells: &TenantCells, table: &RoutingTable, tenant: u32, number: u64) {
+    let place = cells.admit(table, TenantIndex(tenant), moment(number));
+    drop(black_box(place.expect("it keeps to its rate")));
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench measures")]
+fn timed(work: impl FnOnce()) -> Duration {
+    let began = Instant::now();
+    work();
+    began.elapsed()
+}
+
+fn alone(bench: &mut Criterion) {
+    let table = table();
+    let cells = TenantCells::new(&table);
+    let mut number = 0;
+    bench.bench_function("admit: one tenant", |bench| {
+        bench.iter(|| {
+            number += 1;
+            admit(&cells, &table, 7, number);
+        });
+    });
+    let cells = TenantCells::new(&table);
+    let mut number: u64 = 0;
+    bench.bench_function("admit: 100,000 of a million tenants in turn", |bench| {
+        bench.iter(|| {
+            number += 1;
+            // A prime stride, as traffic of many tenants has.
+            let tenant = u32::try_from(number % 100_000 * 7919 % u64::from(TENANTS));
+            admit(&cells, &table, tenant.expect("less than all"), number);
+        });
+    });
+}
+
+fn together(bench: &mut Criterion) {
+    let table = table();
+    for (name, tenants) in [("the same tenant", [7, 7]), ("two tenants", [7, 8])] {
+        let cells = TenantCells::new(&table);
+        let mut from = 0;
+        bench.bench_function(&format!("admit: two threads, {name}"), |bench| {
+            bench.iter_custom(|iterations| {
+                let until = from + iterations;
+                let each = |tenant| (from..until).for_each(|at| admit(&cells, &table, tenant, at));
+                let took = timed(|| {
+                    thread::scope(|scope| {
+                        for tenant in tenants {
+                            let _thread = scope.spawn(move || each(tenant));
+                        }
+                    });
+                });
+                from = until;
+                took
+            });
+        });
+    }
+}
+
+fn memory(_bench: &mut Criterion) {
+    let table = table();
+    for active in [TENANTS / 100, TENANTS / 10, TENANTS] {
+        let cells = TenantCells::new(&table);
+        let at_rest = cells.heap_bytes();
+        let took = timed(|| {
+            for tenant in (0..TENANTS).step_by((TENANTS / active) as usize) {
+                admit(&cells, &table, tenant, 1);
+            }
+        });
+        let each = (cells.heap_bytes() - at_rest) / cells.known();
+        let first_ns = took.as_nanos() / u128::from(active);
+        println!(
+            "memory: {active} of {TENANTS} tenants active: {each} bytes each, \
+             {at_rest} bytes at rest; the first request of each takes {first_ns} ns"
+        );
+    }
+}
+
+criterion_group!(benches, alone, together, memory);
+criterion_main!(benches);

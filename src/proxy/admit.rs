@@ -1,0 +1,23 @@
+//! May this request come in? Its tenant's limits, which hold over all workers. What it counts for is
+//! given back when its answer or its tunnel ends. A request that names a stamp alone counts for
+//! nobody. Whether the stamp has room for it is asked when it is sent (`forward`).
+
+use stamp_core::resolve::Target;
+
+use super::error::ProxyError;
+use super::worker::{Worker, WorkerView};
+use crate::state::TenantPlace;
+
+/// Counts the request in for its tenant.
+pub(super) fn admit(
+    worker: &Worker,
+    view: &WorkerView,
+    target: &Target,
+) -> Result<Option<TenantPlace>, ProxyError> {
+    let Some(tenant) = target.tenant else { return Ok(None) };
+    let admitted = view.tenants.admit(&view.table, tenant, worker.lately());
+    let place = admitted.inspect_err(|refusal| {
+        worker.counts().limited(&view.table.tier_of(Some(tenant)).name, refusal.reason());
+    })?;
+    Ok(Some(place))
+}
