@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use proptest::prelude::*;
-use stamp_core::claims::{Claims, Header, Unverified, Verified, split};
+use stamp_core::claims::{Claims, Header, Tenants, Unverified, Verified, split};
 use stamp_core::clue::{Clue, Clues, Source};
 use stamp_core::diagnostic::SourceText;
 use stamp_core::host;
@@ -107,6 +107,7 @@ fn clues() -> impl Strategy<Value = Clues<'static>> {
         host,
         header,
         cookie,
+        one_of: None,
         verified_demanded: demanded,
     })
 }
@@ -119,6 +120,7 @@ fn fewer<'c>(clues: &Clues<'c>, mask: u8) -> Clues<'c> {
         host: kept(2, &clues.host),
         header: kept(4, &clues.header),
         cookie: kept(8, &clues.cookie),
+        one_of: clues.one_of,
         verified_demanded: clues.verified_demanded,
     }
 }
@@ -276,7 +278,8 @@ proptest! {
     fn a_token_changes_no_other_clue((version, authority, headers) in heads(), tenant in tenants()) {
         let head = Head { version, authority: authority.as_deref(), headers: &headers };
         let issuer = "issuer".into();
-        let claims = Claims { issuer, tenant, stamp: None, expires_at: UnixSeconds(0) };
+        let tenants = Tenants::one(tenant);
+        let claims = Claims { issuer, tenants, stamp: None, expires_at: UnixSeconds(0) };
         let verified = Verified::vouch(claims);
         let without = identify::clues(&head, &REJECTING, Peer::Untrusted, None);
         let with = identify::clues(&head, &REJECTING, Peer::Untrusted, Some(&verified));
