@@ -115,7 +115,7 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
     let state = Arc::clone(&started.state);
     let config = config.to_owned();
     let reloader = Reloader::new(Arc::clone(&state), config, settings.clone(), first.files);
-    start_control(&control, started, &reloader);
+    start_control(&control, started, &reloader, &settings.state_directory);
     let stop = watch::Sender::new(Stop::Not);
     let addresses = addresses(&settings, &admin, &bound);
     let limits = settings.listeners.iter().map(|listener| listener.connections_max.get());
@@ -158,12 +158,14 @@ fn control_runtime() -> Result<Runtime, RunError> {
 }
 
 /// Everything that runs beside the requests.
-fn start_control(control: &Runtime, started: Started, reloader: &Arc<Reloader>) {
+fn start_control(control: &Runtime, started: Started, reloader: &Arc<Reloader>, directory: &Path) {
     let state = started.state;
     // Names are looked up before the first request, not by it.
     control.block_on(outbound::resolve::begin(&state.view()));
     control.spawn(started.control.run());
     control.spawn(outbound::probe::run(Arc::clone(&state), started.probe_now));
+    let (unknown_keys, directory) = (started.unknown_keys, directory.to_owned());
+    control.spawn(source::keep_keys(Arc::clone(&state), unknown_keys, directory));
     control.spawn(outbound::resolve::run(Arc::clone(&state)));
     control.spawn(forget_idle_tenants(state));
     control.spawn(source::watch(Arc::clone(reloader)));

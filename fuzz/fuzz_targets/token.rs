@@ -30,8 +30,12 @@ fn check(json: &[u8]) {
     let Ok(claims) = Unverified::read(json) else { return };
     let rule = rule(claims.issuer().unwrap_or_default());
     let Ok(claims) = claims.check(&rule, NOW) else { return };
-    let tenant = claims.tenant.as_str();
-    assert_eq!(TenantId::parse(tenant).expect("a tenant id").as_str(), tenant);
+    let names: Vec<&str> = claims.tenants.iter().map(TenantId::as_str).collect();
+    assert!(names.is_sorted_by(|one, next| one < next) && !names.is_empty());
+    for tenant in names {
+        let id = TenantId::parse(tenant).expect("a tenant id");
+        assert!(id.as_str() == tenant && claims.tenants.has(&id));
+    }
     assert!(claims.expires_at.0 + LEEWAY_SECONDS_MAX > NOW.0);
 }
 

@@ -28,7 +28,7 @@ struct ReloadQuery {
 pub(super) async fn show(Shared(admin): Shared<Arc<AdminState>>) -> Response {
     let status = admin.state.reload_status();
     let file = admin.routing_file.display().to_string();
-    Json(ConfigView::new(&admin.state.view(), &status, file)).into_response()
+    Json(ConfigView::new(&admin.state, &status, file)).into_response()
 }
 
 /// `POST /v1/config/reload[?force=true&dry_run=true]`

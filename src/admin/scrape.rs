@@ -6,9 +6,10 @@ use std::time::Duration;
 use stamp_core::standing::{EndpointStanding, OperatorState, Serving};
 
 use super::AdminState;
+use crate::auth::Fetched;
 use crate::state::{State, View};
 use crate::telemetry::metrics::{
-    ConfigGauges, EndpointGauges, Labels, ProcessGauges, Scrape, StampGauges,
+    ConfigGauges, EndpointGauges, IssuerGauges, Labels, ProcessGauges, Scrape, StampGauges,
 };
 use crate::telemetry::worker::WorkerCounts;
 
@@ -34,6 +35,7 @@ pub(super) async fn gather(admin: &AdminState) -> Option<Scrape> {
         stamps: stamps(&view),
         endpoints: endpoints(&view),
         edges: edges(&view),
+        issuers: issuers(state, &view),
         config: config(state, &view),
         active_tenants: view.tenants.known(),
         is_suspect: view.standings.is_suspect,
@@ -112,6 +114,19 @@ fn edges(view: &View) -> Vec<(Box<str>, Box<str>, bool)> {
         }
     }
     edges
+}
+
+fn issuers(state: &State, view: &View) -> Vec<IssuerGauges> {
+    let gauges = view.keys.fetched_issuers().map(|issuer| {
+        let age = |fetched: &Fetched| state.clock().wall().saturating_sub(fetched.at());
+        IssuerGauges {
+            issuer: issuer.issuer.into(),
+            keys: issuer.fetched.map_or(0, Fetched::len),
+            age_s: issuer.fetched.map(|fetched| age(fetched).as_secs_f64()),
+            fetches: state.fetches().of(issuer.issuer).counts,
+        }
+    });
+    gauges.collect()
 }
 
 fn config(state: &State, view: &View) -> ConfigGauges {

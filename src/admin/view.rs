@@ -13,14 +13,16 @@ use stamp_core::table::TenantState;
 use crate::diagnostics::{Report, Told};
 use crate::source::{Mode, Summary};
 use crate::state::report::{EndpointInfo, StampInfo};
-use crate::state::{InFlightOf, ReloadStatus, StampFlights, View};
+use crate::state::{InFlightOf, ReloadStatus, StampFlights, State};
 
 mod asks;
 mod drill;
+mod issuers;
 mod tenants;
 
 pub use asks::{DrainAsk, ReasonAsk, StateAsk};
 pub use drill::{DrillAsk, DrillView, DrillsView, ShareView};
+pub use issuers::IssuerView;
 pub use tenants::{LimitsView, TenantView, TenantsView};
 
 /// A time span written as in the files: "10m".
@@ -241,6 +243,9 @@ pub struct ConfigView<D = serde_json::Value> {
     pub tenants: usize,
     /// How many there are.
     pub endpoints: usize,
+    /// Those whose keys are fetched.
+    #[serde(default)]
+    pub issuers: Vec<IssuerView>,
     /// How the last reload went.
     pub last_reload: LastReloadView<D>,
 }
@@ -434,7 +439,8 @@ impl DrainView {
 }
 
 impl<'a> ConfigView<&'a Report> {
-    pub(super) fn new(view: &View, status: &'a ReloadStatus, file: String) -> Self {
+    pub(super) fn new(state: &State, status: &'a ReloadStatus, file: String) -> Self {
+        let view = &state.view();
         let (result, at) = match &status.refused {
             Some(_) => ("refused", status.refused_at),
             None => ("accepted", status.accepted_at),
@@ -447,6 +453,7 @@ impl<'a> ConfigView<&'a Report> {
             stamps: view.table.stamps().len(),
             tenants: view.table.directory.len(),
             endpoints: view.table.endpoint_count(),
+            issuers: issuers::of(state, view),
             last_reload: LastReloadView {
                 result: result.to_owned(),
                 at: timestamp(at),

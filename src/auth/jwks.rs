@@ -15,6 +15,15 @@ struct RawKeySet {
     keys: Vec<RawKey>,
 }
 
+/// The most keys of a fetched set that are looked at. The largest known publish about ten.
+const FETCHED_KEYS_MAX: usize = 128;
+
+/// A fetched set, whose keys are read one by one.
+#[derive(Deserialize)]
+struct LooseKeySet {
+    keys: Vec<serde_json::Value>,
+}
+
 /// One key as written; members that are not listed are ignored (RFC 7517, section 4).
 #[derive(Deserialize)]
 struct RawKey {
@@ -48,6 +57,18 @@ pub(super) fn read(json: &[u8], allowed: &[Algorithm]) -> Result<Vec<VerifyingKe
         keys.push(key);
     }
     Ok(keys)
+}
+
+/// The usable keys of a set that an issuer published. What is wrong with a key is no fault of the
+/// others (RFC 7517, section 5), and no operator is there to mend it.
+pub(super) fn read_usable(
+    json: &[u8],
+    allowed: &[Algorithm],
+) -> Result<Vec<VerifyingKey>, KeyFault> {
+    let set: LooseKeySet = serde_json::from_slice(json).map_err(KeyFault::Jwks)?;
+    let keys = set.keys.into_iter().take(FETCHED_KEYS_MAX);
+    let read = keys.filter_map(|key| serde_json::from_value::<RawKey>(key).ok());
+    Ok(read.filter_map(|key| key.into_key(allowed).ok().flatten()).collect())
 }
 
 impl RawKey {

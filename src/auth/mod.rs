@@ -1,10 +1,11 @@
-//! A request's bearer token -> verified claims. What claims must say is decided in the core's
+//! A request's token -> verified claims. What claims must say is decided in the core's
 //! `claims`; here are the keys, the signatures, and each worker's memory of tokens that passed.
 //!
 //! No key, address or algorithm ever comes from a token: its header and issuer only pick among
 //! what configuration loaded.
 
 mod cache;
+mod fetched;
 mod jwks;
 mod key;
 mod ring;
@@ -14,12 +15,15 @@ use std::rc::Rc;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use stamp_core::claims::{Claims, TokenError, Verified, is_jwt_like};
+use stamp_core::identify::{Head, IdentifyError, token_at};
+use stamp_core::table::TokenPlace;
 use stamp_core::time::UnixSeconds;
 
-pub use cache::{CACHED_TOKENS_MAX, TokenCache};
+pub use cache::{CACHED_TOKENS_MAX, REFUSAL_SECONDS, REFUSALS_MAX, TokenCache};
+pub use fetched::{Fetched, FetchedIssuer, KeyChange};
 pub use key::{HMAC_SECRET_BYTES_MIN, RSA_BITS_MIN};
 pub use ring::{CANDIDATES_MAX, Fingerprint, KEY_FILE_BYTES_MAX, KeyError, KeyFault, KeyRing};
-pub use ring::{InvalidToken, ReadFile, key_file};
+pub use ring::{InvalidToken, ReadFile};
 
 /// Why a request's credentials are refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +31,10 @@ pub enum AuthError {
     /// More than one `Authorization` field (RFC 9110, section 11.6.2): 400.
     #[error("more than one Authorization field")]
     SeveralAuthorizations,
-    /// A token that is a JWT and does not count: 401.
+    /// The cookie or header that tokens are read from is there twice: 400.
+    #[error(transparent)]
+    Place(#[from] IdentifyError),
+    /// A token that is a JWT and does not count: 401; or cannot be judged: 503.
     #[error(transparent)]
     InvalidToken(#[from] InvalidToken),
 }
@@ -38,6 +45,7 @@ impl AuthError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::SeveralAuthorizations => "malformed_identifier",
+            Self::Place(error) => error.code(),
             Self::InvalidToken(token) => token.reason.code(),
         }
     }
@@ -48,16 +56,27 @@ impl AuthError {
 pub fn verified(
     ring: &KeyRing,
     cache: &mut TokenCache,
-    headers: &HeaderMap,
+    (place, head): (&TokenPlace, &Head<'_>),
     now: impl FnOnce() -> UnixSeconds,
 ) -> Result<Option<Rc<Verified<Claims>>>, AuthError> {
     if ring.is_empty() {
         return Ok(None);
     }
-    match bearer(headers)? {
+    match token(place, head)? {
         Some(token) => Ok(Some(cache.verify(ring, token, now())?)),
         None => Ok(None),
     }
+}
+
+/// The token of a request. In `Authorization` stand other things as well; in a cookie or header
+/// that is declared to hold a token stands a token, or something that is refused.
+fn token<'h>(place: &TokenPlace, head: &Head<'h>) -> Result<Option<&'h str>, AuthError> {
+    if *place == TokenPlace::Bearer {
+        return bearer(head.headers);
+    }
+    let Some(value) = token_at(place, head)? else { return Ok(None) };
+    let not_text = InvalidToken { issuer: None, reason: TokenError::Encoding };
+    Ok(Some(std::str::from_utf8(value).or(Err(not_text))?))
 }
 
 /// The bearer token of a request if it is meant as a JWT (RFC 6750, section 2.1). Other schemes and

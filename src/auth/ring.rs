@@ -13,6 +13,7 @@ use stamp_core::claims::{Claims, Header, Parts, TokenError, Unverified, Verified
 use stamp_core::table::{Algorithm, IssuerRule, KeySource};
 use stamp_core::time::UnixSeconds;
 
+use super::fetched::{Fetched, FetchedIssuer, KeyChange};
 use super::jwks;
 use super::key::{Kind, RsaAlgorithm, VerifyingKey, kind_of};
 
@@ -25,19 +26,28 @@ pub const KEY_FILE_BYTES_MAX: usize = 1024 * 1024;
 pub type ReadFile<'r> = dyn FnMut(&Path) -> io::Result<Arc<[u8]>> + 'r;
 
 /// The issuers and their keys.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct KeyRing {
     issuers: Vec<Issuer>,
     fingerprint: Fingerprint,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Issuer {
     rule: IssuerRule,
-    keys: Vec<VerifyingKey>,
+    keys: Keys,
+    /// Of the rule and of what the keys were read from.
+    print: Fingerprint,
 }
 
-/// Equal fingerprints: equal rules and key files, so what one ring accepted the other accepts too.
+/// Where keys come from decides whether they can be missing.
+#[derive(Clone, Debug)]
+enum Keys {
+    OfFile(Arc<[VerifyingKey]>),
+    Fetched(Option<Fetched>),
+}
+
+/// Equal fingerprints: equal rules and keys as written, so what one ring accepted the other accepts too.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
@@ -140,38 +150,31 @@ pub struct InvalidToken {
     pub reason: TokenError,
 }
 
-/// The file that a rule's keys are in.
-#[must_use]
-pub fn key_file(source: &KeySource) -> &Path {
-    match source {
-        KeySource::JwksFile(path)
-        | KeySource::PublicKeyFile(path)
-        | KeySource::HmacSecretFile(path) => path,
-    }
-}
-
 impl KeyRing {
-    /// Reads the keys of all rules; every mistake is reported.
+    /// Reads the keys of all rules; every mistake is reported. Keys that are fetched are not there
+    /// yet: `recall`, `adopt` and `with` bring them.
     pub fn build(rules: &[IssuerRule], read: &mut ReadFile<'_>) -> Result<Self, Vec<KeyError>> {
         let mut issuers = Vec::with_capacity(rules.len());
         let mut errors = Vec::new();
-        let mut print = digest::Context::new(&digest::SHA256);
         for rule in rules {
-            match keys_of(rule, read, &mut print) {
-                Ok(keys) => issuers.push(Issuer { rule: rule.clone(), keys }),
-                Err(fault) => errors.push(KeyError {
-                    issuer: rule.issuer.clone(),
-                    path: key_file(&rule.keys).to_owned(),
-                    fault,
-                }),
+            let Some(path) = rule.keys.file() else {
+                issuers.push(Issuer::fetched(rule.clone(), None));
+                continue;
+            };
+            match Issuer::of_file(rule, path, read) {
+                Ok(issuer) => issuers.push(issuer),
+                Err(fault) => {
+                    let (issuer, path) = (rule.issuer.clone(), path.clone());
+                    errors.push(KeyError { issuer, path, fault });
+                }
             }
         }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        let mut fingerprint = Fingerprint([0; 32]);
-        fingerprint.0.copy_from_slice(print.finish().as_ref());
-        Ok(Self { issuers, fingerprint })
+        if errors.is_empty() { Ok(Self::of(issuers)) } else { Err(errors) }
+    }
+
+    fn of(issuers: Vec<Issuer>) -> Self {
+        let prints = issuers.iter().map(|issuer| &issuer.print.0[..]);
+        Self { fingerprint: fingerprint(prints), issuers }
     }
 
     /// Is no issuer configured? Then no token is looked at.
@@ -180,10 +183,62 @@ impl KeyRing {
         self.issuers.is_empty()
     }
 
-    /// Changes with the rules and with the key files.
+    /// Changes with the rules and with the keys.
     #[must_use]
     pub const fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// The issuers whose keys are fetched.
+    pub fn fetched_issuers(&self) -> impl Iterator<Item = FetchedIssuer<'_>> {
+        self.issuers.iter().filter_map(Issuer::as_fetched)
+    }
+
+    /// The same ring with the fetched keys of the ring that was in force before, where those come
+    /// from the same address.
+    #[must_use]
+    pub fn adopt(self, former: &Self) -> Self {
+        self.recall(|own| {
+            let same = former
+                .fetched_issuers()
+                .find(|other| other.issuer == own.issuer && other.source.url == own.source.url)?;
+            let fetched = same.fetched?;
+            if same.algorithms == own.algorithms {
+                return Some(fetched.clone());
+            }
+            Fetched::read(Arc::clone(fetched.json()), own.algorithms, fetched.at()).ok()
+        })
+    }
+
+    /// The same ring with fetched keys where `known` has newer ones.
+    #[must_use]
+    pub fn recall(mut self, mut known: impl FnMut(FetchedIssuer<'_>) -> Option<Fetched>) -> Self {
+        for issuer in &mut self.issuers {
+            let Some(own) = issuer.as_fetched() else { continue };
+            let at = own.fetched.map(Fetched::at);
+            let newer = known(own).filter(|other| at.is_none_or(|at| at <= other.at()));
+            if newer.is_some() {
+                *issuer = Issuer::fetched(issuer.rule.clone(), newer);
+            }
+        }
+        Self::of(self.issuers)
+    }
+
+    /// The same ring with other keys of one issuer; `None` when it has no such issuer any more,
+    /// or one that the keys were not read for.
+    #[must_use]
+    pub fn with(&self, change: &KeyChange) -> Option<Self> {
+        let mut issuers = self.issuers.clone();
+        let issuer = issuers.iter_mut().find(|issuer| {
+            let own = issuer.as_fetched();
+            own.is_some_and(|own| {
+                own.issuer == &*change.issuer
+                    && *own.source == change.source
+                    && *own.algorithms == *change.algorithms
+            })
+        })?;
+        *issuer = Issuer::fetched(issuer.rule.clone(), change.fetched.clone());
+        Some(Self::of(issuers))
     }
 
     /// Checks a token in full. The issuer it names only picks the keys that it must pass under.
@@ -204,9 +259,41 @@ impl KeyRing {
 }
 
 impl Issuer {
+    fn of_file(rule: &IssuerRule, path: &Path, read: &mut ReadFile<'_>) -> Result<Self, KeyFault> {
+        let bytes = read(path).map_err(KeyFault::Read)?;
+        if bytes.len() > KEY_FILE_BYTES_MAX {
+            return Err(KeyFault::TooLarge);
+        }
+        let keys = keys_of(rule, &bytes)?;
+        let print = print_of(rule, Some(&bytes));
+        Ok(Self { rule: rule.clone(), keys: Keys::OfFile(keys.into()), print })
+    }
+
+    fn fetched(rule: IssuerRule, fetched: Option<Fetched>) -> Self {
+        let print = print_of(&rule, fetched.as_ref().map(|fetched| &**fetched.json()));
+        Self { rule, keys: Keys::Fetched(fetched), print }
+    }
+
+    fn as_fetched(&self) -> Option<FetchedIssuer<'_>> {
+        let (KeySource::JwksUrl(source), Keys::Fetched(fetched)) = (&self.rule.keys, &self.keys)
+        else {
+            return None;
+        };
+        let IssuerRule { issuer, algorithms, .. } = &self.rule;
+        Some(FetchedIssuer { issuer, algorithms, source, fetched: fetched.as_ref() })
+    }
+
+    fn keys(&self) -> Result<&[VerifyingKey], TokenError> {
+        match &self.keys {
+            Keys::OfFile(keys) => Ok(keys),
+            Keys::Fetched(Some(fetched)) => Ok(&fetched.keys),
+            Keys::Fetched(None) => Err(TokenError::NotReady),
+        }
+    }
+
     fn verify_signature(&self, parts: &Parts<'_>, header: &Header) -> Result<(), TokenError> {
         let mut candidates = self
-            .keys
+            .keys()?
             .iter()
             .filter(|key| key.algorithm == header.algorithm)
             .filter(|key| match (key.id.as_deref(), header.key_id.as_deref()) {
@@ -225,27 +312,29 @@ impl Issuer {
     }
 }
 
-/// Adds a part and its length, so that no two lists of parts look alike.
-fn add(print: &mut digest::Context, part: &[u8]) {
-    print.update(&(part.len() as u64).to_be_bytes());
-    print.update(part);
+fn print_of(rule: &IssuerRule, keys: Option<&[u8]>) -> Fingerprint {
+    let rule = format!("{rule:?}");
+    fingerprint([rule.as_bytes()].into_iter().chain(keys))
 }
 
-fn keys_of(
-    rule: &IssuerRule,
-    read: &mut ReadFile<'_>,
-    print: &mut digest::Context,
-) -> Result<Vec<VerifyingKey>, KeyFault> {
-    let bytes = read(key_file(&rule.keys)).map_err(KeyFault::Read)?;
-    if bytes.len() > KEY_FILE_BYTES_MAX {
-        return Err(KeyFault::TooLarge);
+fn fingerprint<'p>(parts: impl Iterator<Item = &'p [u8]>) -> Fingerprint {
+    let mut print = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        // With its length, so that no two lists of parts look alike.
+        print.update(&(part.len() as u64).to_be_bytes());
+        print.update(part);
     }
-    add(print, format!("{rule:?}").as_bytes());
-    add(print, &bytes);
+    let mut fingerprint = Fingerprint([0; 32]);
+    fingerprint.0.copy_from_slice(print.finish().as_ref());
+    fingerprint
+}
+
+fn keys_of(rule: &IssuerRule, bytes: &[u8]) -> Result<Vec<VerifyingKey>, KeyFault> {
     let keys = match &rule.keys {
-        KeySource::JwksFile(_) => jwks::read(&bytes, &rule.algorithms)?,
-        KeySource::PublicKeyFile(_) => vec![public_key(&bytes, &rule.algorithms)?],
-        KeySource::HmacSecretFile(_) => vec![secret(&bytes, &rule.algorithms)?],
+        KeySource::JwksFile(_) => jwks::read(bytes, &rule.algorithms)?,
+        KeySource::PublicKeyFile(_) => vec![public_key(bytes, &rule.algorithms)?],
+        KeySource::HmacSecretFile(_) => vec![secret(bytes, &rule.algorithms)?],
+        KeySource::JwksUrl(_) => Vec::new(),
     };
     if keys.is_empty() {
         return Err(KeyFault::NoUsableKey);

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use http::Request;
 use hyper::body::Incoming;
-use stamp_core::claims::{Claims, Verified};
+use stamp_core::claims::{Claims, TokenError, Verified};
 use stamp_core::identify::{self, Head, Peer};
 use stamp_core::resolve::{Target, resolve};
 
@@ -19,12 +19,12 @@ pub(super) fn target(
     request: &Request<Incoming>,
     peer: Peer,
 ) -> Result<Target, ProxyError> {
-    let verified = token(worker, view, request)?;
     let head = Head {
         version: request.version(),
         authority: request.uri().authority().map(http::uri::Authority::as_str),
         headers: request.headers(),
     };
+    let verified = token(worker, view, &head)?;
     let clues = identify::clues(&head, &view.table, peer, verified.as_deref())
         .inspect_err(|error| count(worker, error.from().as_str(), error.code()))?;
     let target = resolve(&view.table, &clues).inspect_err(|error| {
@@ -43,22 +43,26 @@ fn count(worker: &Worker, source: &'static str, result: &'static str) {
     worker.counts().resolved(source, result);
 }
 
-/// The verified claims of the bearer token, if there is a token that is ours to judge.
+/// The verified claims of the request's token, if there is a token that is ours to judge.
 fn token(
     worker: &Worker,
     view: &WorkerView,
-    request: &Request<Incoming>,
+    head: &Head<'_>,
 ) -> Result<Option<Rc<Verified<Claims>>>, ProxyError> {
     let now = || worker.clock().unix();
-    let headers = request.headers();
-    let checked = auth::verified(&view.keys, &mut worker.tokens.borrow_mut(), headers, now);
+    let read = (&view.table.identity.token, head);
+    let checked = auth::verified(&view.keys, &mut worker.tokens.borrow_mut(), read, now);
     let (issuer, result) = match &checked {
         Ok(None) => return Ok(None),
         Ok(Some(claims)) => (claims.issuer.clone(), "ok"),
         Err(AuthError::InvalidToken(token)) => {
-            (token.issuer.clone().unwrap_or_default(), token.reason.as_str())
+            let issuer = token.issuer.clone().unwrap_or_default();
+            if token.reason == TokenError::Key {
+                worker.state().ask_keys(&issuer);
+            }
+            (issuer, token.reason.as_str())
         }
-        Err(AuthError::SeveralAuthorizations) => (Box::default(), "several"),
+        Err(AuthError::SeveralAuthorizations | AuthError::Place(_)) => (Box::default(), "several"),
     };
     *worker.counts().tokens.entry((issuer, result)).or_default() += 1;
     Ok(checked?)

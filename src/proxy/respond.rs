@@ -156,12 +156,16 @@ fn told_of_framing(error: FramingError) -> Told {
 /// The codes that core gives its identity errors.
 fn told_of_identity(code: &'static str) -> Told {
     let (status, detail) = match code {
+        "not_ready" => {
+            let detail = "The keys of the token's issuer are not there.";
+            return unavailable(code, detail, "proxy_internal_response");
+        }
         "missing_identifier" => (StatusCode::BAD_REQUEST, "Missing stamp identifier."),
         "malformed_identifier" => {
             (StatusCode::BAD_REQUEST, "An identifier is malformed or given more than once.")
         }
         "identity_conflict" => (StatusCode::BAD_REQUEST, "The identifiers contradict each other."),
-        "invalid_token" => (StatusCode::UNAUTHORIZED, "The bearer token is not valid."),
+        "invalid_token" => (StatusCode::UNAUTHORIZED, "The token is not valid."),
         "verified_identity_required" => {
             (StatusCode::UNAUTHORIZED, "A verified identity is required here.")
         }

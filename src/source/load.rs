@@ -11,6 +11,7 @@ use std::sync::Arc;
 use stamp_core::diagnostic::{Diagnostic, SourceText};
 use stamp_core::table::{self, Circumstances, OwnAddress, OwnDoor, RoutingTable};
 
+use super::keys::kept;
 use crate::auth::{KeyError, KeyRing};
 use crate::clock::Clock;
 use crate::diagnostics::Report;
@@ -86,6 +87,8 @@ pub(super) struct Wanted {
     own: Vec<OwnAddress>,
     /// The digests of admin tokens: read along, so that a new one is noticed.
     digests: Vec<PathBuf>,
+    /// `state.directory`: fetched keys are kept there.
+    state: Option<PathBuf>,
 }
 
 impl Wanted {
@@ -99,12 +102,13 @@ impl Wanted {
             routing: settings.routing.file.clone(),
             own: std::iter::once(admin).chain(listeners.map(listener)).collect(),
             digests: tokens.map(|token| token.sha256_file.clone()).collect(),
+            state: Some(settings.state_directory.clone()),
         }
     }
 
     /// A routing.toml alone, whose gateway.toml is refused.
     pub(super) fn alone(routing: PathBuf) -> Self {
-        Self { routing, own: Vec::new(), digests: Vec::new() }
+        Self { routing, own: Vec::new(), digests: Vec::new(), state: None }
     }
 
     /// The addresses of these settings are taken as well: until a restart they are in force.
@@ -165,6 +169,9 @@ pub(super) fn load(
         // One that cannot be read opens nothing; `admin::access` says so.
         drop(read(digest));
     }
+    let keys = keys.recall(|issuer| {
+        wanted.state.as_ref().and_then(|state| kept::read(state, issuer, clock.wall()))
+    });
     let warnings = Report::warnings(loaded.warnings, loaded.sources);
     Ok(Loaded { table: loaded.table, keys, tls, warnings, files })
 }

@@ -1,6 +1,8 @@
-//! Where tables come from: the files, watched, and the last known good copy. What is refused
+//! Where tables come from: the files, watched, and the last known good copy; and the keys that
+//! issuers publish. What is refused
 //! changes nothing; what is accepted is on disk before it is in force.
 
+mod keys;
 mod load;
 mod snapshot;
 mod watch;
@@ -12,6 +14,7 @@ use stamp_core::diff;
 use stamp_core::table::RoutingTable;
 use tokio::sync::Mutex;
 
+pub use keys::run as keep_keys;
 pub use load::{Files, load_settings};
 pub use watch::run as watch;
 

@@ -29,8 +29,8 @@ use super::status::{ReloadResult, ReloadStatus};
 use super::tenants::TenantCells;
 use super::view::View;
 use super::waiting::Keeper;
-use super::{AttemptReport, REPORTS_MAX, State};
-use crate::auth::KeyRing;
+use super::{AttemptReport, Fetches, KEY_ASKS_MAX, REPORTS_MAX, State};
+use crate::auth::{KeyChange, KeyRing};
 use crate::clock::Clock;
 use crate::settings::Live;
 use crate::state::report::StampInfo;
@@ -72,6 +72,8 @@ type OrderReply = oneshot::Sender<Result<Ordered, OrderError>>;
 pub enum Command {
     /// Put a new table (and keys and settings) in force.
     Install(Box<Installation>, oneshot::Sender<u64>),
+    /// Put other keys of an issuer in force.
+    Keys(Box<KeyChange>, oneshot::Sender<()>),
     /// Do what an operator wishes of a stamp.
     Order(Wish, StampId<'static>, Order, OrderReply),
     /// Begin to treat a stamp as down for a share of its tenants.
@@ -146,6 +148,8 @@ pub struct Started {
     pub control: Control,
     /// The numbers of endpoints that are to be probed at once.
     pub probe_now: mpsc::UnboundedReceiver<u32>,
+    /// The issuers of tokens whose key is not known.
+    pub unknown_keys: mpsc::Receiver<Box<str>>,
 }
 
 /// The control task, not running yet.
@@ -204,6 +208,7 @@ impl State {
         let view =
             View { generation: 1, table, keys, tls, live, standings, tenants, stamps, endpoints };
         let (sender, events) = mpsc::channel(REPORTS_MAX);
+        let (asks, unknown_keys) = mpsc::channel(KEY_ASKS_MAX);
         let mut status = ReloadStatus::default();
         status.note(start.loaded);
         let state = Arc::new(Self {
@@ -218,6 +223,8 @@ impl State {
             reload: Mutex::new(status),
             names,
             drills: Mutex::default(),
+            fetches: Fetches::default(),
+            unknown_keys: asks,
             happened: Events::new(),
         });
         let (probe_now, asked) = mpsc::unbounded_channel();
@@ -237,7 +244,7 @@ impl State {
             dice: fastrand::Rng::new(),
         };
         control.index_endpoints();
-        Ok(Started { state, control, probe_now: asked })
+        Ok(Started { state, control, probe_now: asked, unknown_keys })
     }
 
     /// Asks the control task.
@@ -343,6 +350,12 @@ impl Control {
             Command::Install(installation, done) => {
                 done.send(self.install(*installation)).ok();
             }
+            Command::Keys(change, done) => {
+                if let Some(keys) = self.state.view().keys.with(&change) {
+                    self.republish(Arc::new(keys));
+                }
+                done.send(()).ok();
+            }
             Command::Order(wish, stamp, order, done) => {
                 self.orders.push_back((wish, stamp, order, done));
                 self.next_order();
@@ -380,7 +393,8 @@ impl Control {
         self.publish(View {
             generation,
             table,
-            keys,
+            // A reload does not know what was fetched while it read its files.
+            keys: Arc::new(KeyRing::clone(&keys).adopt(&before.keys)),
             tls,
             live,
             standings: self.fleet.standings(),
@@ -539,11 +553,16 @@ impl Control {
         if self.fleet.revision() == self.published_revision {
             return;
         }
+        self.republish(Arc::clone(&self.state.view().keys));
+    }
+
+    /// The View in force with these keys and the fleet as it is.
+    fn republish(&mut self, keys: Arc<KeyRing>) {
         let before = self.state.view();
         self.publish(View {
             generation: before.generation,
             table: Arc::clone(&before.table),
-            keys: Arc::clone(&before.keys),
+            keys,
             tls: Arc::clone(&before.tls),
             live: Arc::clone(&before.live),
             standings: self.fleet.standings(),

@@ -5,6 +5,7 @@ mod cells;
 mod closing;
 mod control;
 pub mod drill;
+mod fetches;
 mod flights;
 mod happened;
 mod journal;
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use cells::{EndpointCell, InFlight, StampCell, Trial, TrialRisk};
 pub use control::{Command, Control, Installation, OrderError, Ordered, Start, Started, Wish};
+pub use fetches::{Ended, Fetches};
 pub use flights::{FlightKind, FlightsByStamp, InFlightOf, StampFlights};
 pub use happened::{Events, Happened, News, What};
 pub use journal::OpenError;
@@ -40,6 +42,9 @@ pub use registry::Names;
 /// Reports of attempts that wait to be judged. Beyond that they are dropped: a flood of failures
 /// says the same thing many times.
 const REPORTS_MAX: usize = 16 * 1024;
+
+/// Asks for keys that wait to be heard. A few are enough: each is for one issuer, and there are few.
+const KEY_ASKS_MAX: usize = 64;
 
 /// What an attempt taught about an endpoint.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +71,8 @@ pub struct State {
     reload: Mutex<ReloadStatus>,
     names: Arc<Names>,
     drills: Mutex<drill::Drills>,
+    fetches: Fetches,
+    unknown_keys: mpsc::Sender<Box<str>>,
     happened: Events,
 }
 
@@ -122,6 +129,20 @@ impl State {
     /// Asks for a probe of this endpoint at once: a request wants to know.
     pub fn ask_probe(&self, endpoint: u32) {
         self.events.try_send(Event::AskedProbe(endpoint)).ok();
+    }
+
+    /// A token of this issuer names a key that is not known: it may be a new one. With many such asks
+    /// waiting, one more says nothing.
+    pub fn ask_keys(&self, issuer: &str) {
+        if let Ok(room) = self.unknown_keys.try_reserve() {
+            room.send(issuer.into());
+        }
+    }
+
+    /// How fetches of issuers' keys ended.
+    #[must_use]
+    pub const fn fetches(&self) -> &Fetches {
+        &self.fetches
     }
 
     /// Tells the control task what a probe found.

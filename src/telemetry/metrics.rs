@@ -23,6 +23,8 @@ pub struct Scrape {
     pub endpoints: Vec<EndpointGauges>,
     /// Declared failover edges, and whether each is in use: (home, secondary, in use).
     pub edges: Vec<(Box<str>, Box<str>, bool)>,
+    /// The issuers whose keys are fetched.
+    pub issuers: Vec<IssuerGauges>,
     /// The table in force.
     pub config: ConfigGauges,
     /// Tenants that were active within the last minutes.
@@ -72,6 +74,19 @@ pub struct EndpointGauges {
     pub up: bool,
     /// Connections, in use and at rest.
     pub connections: u32,
+}
+
+/// What is known of the keys of an issuer.
+#[derive(Debug)]
+pub struct IssuerGauges {
+    /// Its `iss`.
+    pub issuer: Box<str>,
+    /// How many can be used.
+    pub keys: usize,
+    /// How long ago they came, in seconds.
+    pub age_s: Option<f64>,
+    /// Fetches, by result.
+    pub fetches: BTreeMap<&'static str, u64>,
 }
 
 /// What is known of the table in force.
@@ -236,7 +251,22 @@ const RELOADS: Family =
 const TOKENS: Family = counter(
     "stampgate_jwt_validations_total",
     &["issuer", "result"],
-    "Bearer tokens that were looked at.",
+    "Tokens that were looked at.",
+);
+const KEY_FETCHES: Family = counter(
+    "stampgate_jwks_fetches_total",
+    &["issuer", "result"],
+    "Fetches of an issuer's keys by their result.",
+);
+const KEYS: Family = gauge(
+    "stampgate_jwks_keys",
+    &["issuer"],
+    "Fetched keys that can be used; with none the issuer's tokens are answered with 503.",
+);
+const KEYS_AGE: Family = gauge(
+    "stampgate_jwks_age_seconds",
+    &["issuer"],
+    "Time since an issuer's keys were last fetched.",
 );
 const LOG_DROPPED: Family = counter(
     "stampgate_access_log_dropped_total",
@@ -272,6 +302,7 @@ pub fn render(scrape: &Scrape) -> String {
     );
     text.counters(&RATE_LIMITED, by_tier(&counts.limited));
     text.one(&ACTIVE_TENANTS, scrape.active_tenants as f64);
+    issuers(&mut text, &scrape.issuers);
     text.one(&SELF_SUSPECT, f64::from(u8::from(scrape.is_suspect)));
     text.one(&LOG_DROPPED, scrape.access_log_dropped as f64);
     text.one(&PANICS, counts.panics as f64);
@@ -382,6 +413,16 @@ fn endpoints(text: &mut Text, scrape: &Scrape) {
             .map(|(state, count)| (vec![&*it.stamp, &*it.endpoint, state], f64::from(count)))
     });
     text.values(&UPSTREAM_CONNECTIONS, connections);
+}
+
+fn issuers(text: &mut Text, issuers: &[IssuerGauges]) {
+    let fetches = issuers.iter().flat_map(|it| {
+        it.fetches.iter().map(|(result, count)| (vec![&*it.issuer, *result], *count))
+    });
+    text.counters(&KEY_FETCHES, fetches);
+    text.values(&KEYS, issuers.iter().map(|it| (vec![&*it.issuer], it.keys as f64)));
+    let ages = issuers.iter().filter_map(|it| Some((vec![&*it.issuer], it.age_s?)));
+    text.values(&KEYS_AGE, ages);
 }
 
 fn config(text: &mut Text, config: ConfigGauges) {

@@ -12,7 +12,6 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore};
-use stamp_core::id::StampId;
 use stamp_core::table::{ClientIdentity, TlsPolicy};
 
 use super::{ReadFile, TlsError};
@@ -119,9 +118,18 @@ impl fmt::Debug for Material {
     }
 }
 
-/// Equal fingerprints: the same stamp, the same policy, and files that say the same.
+/// Equal fingerprints: the same peer, the same policy, and files that say the same.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Fingerprint([u8; 32]);
+
+/// Who is spoken to: sessions of one are of no use for another.
+#[derive(Clone, Copy)]
+pub(super) enum Peer<'a> {
+    /// The endpoints of this stamp.
+    Stamp(&'a str),
+    /// Whoever publishes the keys of this issuer.
+    Issuer(&'a str),
+}
 
 /// Where material is made of: files, and what the system trusts, read once and only if needed.
 pub(super) struct Sources<'a, 'r> {
@@ -144,10 +152,10 @@ impl<'a, 'r> Sources<'a, 'r> {
         Self { clock, provider: Arc::new(provider::default_provider()), read, system: None }
     }
 
-    /// What this stamp's endpoints are spoken to with: that of `former` if nothing changed.
+    /// What this peer is spoken to with: that of `former` if nothing changed.
     pub(super) fn material(
         &mut self,
-        stamp: &StampId<'_>,
+        peer: Peer<'_>,
         policy: &TlsPolicy,
         former: &[Arc<Material>],
     ) -> Result<Arc<Material>, Vec<TlsError>> {
@@ -155,7 +163,7 @@ impl<'a, 'r> Sources<'a, 'r> {
         if policy.ca.is_none() {
             self.read_system();
         }
-        let fingerprint = self.fingerprint(stamp, policy, &bytes);
+        let fingerprint = self.fingerprint(peer, policy, &bytes);
         if let Some(same) = former.iter().find(|former| former.fingerprint == fingerprint) {
             return Ok(Arc::clone(same));
         }
@@ -211,14 +219,19 @@ impl<'a, 'r> Sources<'a, 'r> {
         self.system = Some(found.certs.into());
     }
 
-    fn fingerprint(&self, stamp: &StampId<'_>, policy: &TlsPolicy, bytes: &Read) -> Fingerprint {
+    fn fingerprint(&self, peer: Peer<'_>, policy: &TlsPolicy, bytes: &Read) -> Fingerprint {
         let mut print = digest::Context::new(&digest::SHA256);
         let mut add = |part: &[u8]| {
             // With its length, so that no two lists of parts look alike.
             print.update(&(part.len() as u64).to_be_bytes());
             print.update(part);
         };
-        add(stamp.as_str().as_bytes());
+        let (kind, name) = match peer {
+            Peer::Stamp(name) => ("stamp", name),
+            Peer::Issuer(name) => ("issuer", name),
+        };
+        add(kind.as_bytes());
+        add(name.as_bytes());
         add(format!("{policy:?}").as_bytes());
         for file in [&bytes.ca, &bytes.cert, &bytes.key] {
             add(file.as_deref().unwrap_or_default());

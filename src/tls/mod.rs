@@ -1,8 +1,9 @@
-//! TLS to stamps: the files that routing.toml names -> what each `https://` endpoint is spoken to
-//! with, and the handshake. Verification has no switch.
+//! TLS to stamps and to issuers of keys: the files that routing.toml names -> what each `https://`
+//! address is spoken to with, and the handshake. Verification has no switch.
 
 mod material;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,13 +12,14 @@ use std::sync::Arc;
 use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
 use stamp_core::id::EndpointIndex;
-use stamp_core::table::{Endpoint, RoutingTable, Scheme, TlsPolicy};
+use stamp_core::jwks::JwksSource;
+use stamp_core::table::{Endpoint, KeySource, RoutingTable, Scheme, TlsPolicy};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::clock::Clock;
-use material::{Material, Sources};
+use material::{Material, Peer, Sources};
 
 pub use material::{TLS_FILE_BYTES_MAX, TlsFault};
 
@@ -29,6 +31,8 @@ pub type ReadFile<'r> = dyn FnMut(&Path) -> io::Result<Arc<[u8]>> + 'r;
 pub struct Upstreams {
     /// In the order of the table; `None` = in the clear.
     endpoints: Vec<Option<Arc<UpstreamTls>>>,
+    /// By the `iss` of those whose keys are fetched over TLS.
+    issuers: BTreeMap<Box<str>, Arc<UpstreamTls>>,
     materials: Vec<Arc<Material>>,
 }
 
@@ -51,7 +55,7 @@ pub struct TlsError {
 }
 
 impl Upstreams {
-    /// Reads what the stamps of this table need; every mistake is reported. Material that says what
+    /// Reads what the stamps and issuers of this table need; every mistake is reported. Material that says what
     /// it said in `former` is kept, and with it the connections that were made by it.
     pub fn build(
         table: &RoutingTable,
@@ -62,22 +66,15 @@ impl Upstreams {
         let mut built = Self::default();
         built.endpoints.resize_with(table.endpoint_count(), || None);
         let mut errors: Vec<TlsError> = Vec::new();
+        let known = former.map(|former| &*former.materials).unwrap_or_default();
         let mut sources = Sources::new(clock, read);
         for stamp in table.stamps() {
             let Some(policy) = &stamp.tls else { continue };
-            let former = former.map(|former| &*former.materials).unwrap_or_default();
-            let material = match sources.material(&stamp.id, policy, former) {
+            let peer = Peer::Stamp(stamp.id.as_str());
+            let material = match sources.material(peer, policy, known) {
                 Ok(material) => material,
                 Err(found) => {
-                    // What many stamps inherit is wrong once.
-                    let is_known = |error: &TlsError| {
-                        let same = |other: &TlsError| {
-                            other.path == error.path && other.to_string() == error.to_string()
-                        };
-                        errors.iter().any(same)
-                    };
-                    let new: Vec<_> = found.into_iter().filter(|error| !is_known(error)).collect();
-                    errors.extend(new);
+                    add_new(&mut errors, found);
                     continue;
                 }
             };
@@ -94,13 +91,55 @@ impl Upstreams {
             }
             built.materials.push(material);
         }
+        for rule in &table.identity.jwt {
+            let KeySource::JwksUrl(source) = &rule.keys else { continue };
+            if source.url.scheme == Scheme::Http {
+                continue;
+            }
+            match built.issuer(&rule.issuer, source, (&mut sources, known)) {
+                Ok(tls) => drop(built.issuers.insert(rule.issuer.clone(), Arc::new(tls))),
+                Err(found) => add_new(&mut errors, found),
+            }
+        }
         if errors.is_empty() { Ok(built) } else { Err(errors) }
+    }
+
+    fn issuer(
+        &mut self,
+        issuer: &str,
+        source: &JwksSource,
+        (sources, known): (&mut Sources<'_, '_>, &[Arc<Material>]),
+    ) -> Result<UpstreamTls, Vec<TlsError>> {
+        let policy = TlsPolicy { ca: source.ca.clone(), ..TlsPolicy::default() };
+        let material = sources.material(Peer::Issuer(issuer), &policy, known)?;
+        self.materials.push(Arc::clone(&material));
+        let host = &source.url.host;
+        let name = ServerName::try_from(host.to_string());
+        let fault = |_no_name| vec![TlsError { path: None, fault: TlsFault::Name(host.clone()) }];
+        Ok(UpstreamTls { material, name: name.map_err(fault)? })
+    }
+
+    /// What the address of this issuer's keys is spoken to with; `None` = in the clear.
+    #[must_use]
+    pub fn of_issuer(&self, issuer: &str) -> Option<&Arc<UpstreamTls>> {
+        self.issuers.get(issuer)
     }
 
     /// What an endpoint is spoken to with; `None` = in the clear.
     #[must_use]
     pub fn of(&self, endpoint: EndpointIndex) -> Option<&Arc<UpstreamTls>> {
         self.endpoints.get(endpoint.at())?.as_ref()
+    }
+}
+
+/// What many stamps inherit is wrong once.
+fn add_new(errors: &mut Vec<TlsError>, found: Vec<TlsError>) {
+    for error in found {
+        let same =
+            |other: &TlsError| other.path == error.path && other.to_string() == error.to_string();
+        if !errors.iter().any(same) {
+            errors.push(error);
+        }
     }
 }
 

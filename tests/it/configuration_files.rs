@@ -98,11 +98,7 @@ async fn keys_that_have_no_effect_yet_are_unknown() {
     let gateway =
         GATEWAY.replace("name = \"public\"\n", "name = \"public\"\nproxy_protocol = \"off\"\n");
     assert_refused(&gateway, ROUTING, &["gateway.toml:4:1", "unknown", "proxy_protocol"]).await;
-    for later in [
-        "[placement]\nstamps = [\"a\"]\n",
-        "[[identity.jwt]]\nissuer = \"x\"\naudiences = [\"y\"]\nalgorithms = [\"ES256\"]\n\
-         tenant_claim = \"tid\"\njwks_url = \"https://x.test/\"\n",
-    ] {
+    for later in ["[placement]\nstamps = [\"a\"]\n"] {
         assert_refused(GATEWAY, &format!("{ROUTING}{later}"), &["routing.toml:", "unknown"]).await;
     }
 }
@@ -157,6 +153,18 @@ async fn key_files_are_provisioned_by_check() {
     let issuer = "[[identity.jwt]]\nissuer = \"x\"\naudiences = [\"y\"]\nalgorithms = [\"ES256\"]\n\
                   tenant_claim = \"tid\"\njwks_file = \"keys/none.json\"\n";
     assert_refused(GATEWAY, &format!("{ROUTING}{issuer}"), &["keys/none.json"]).await;
+}
+
+#[tokio::test]
+async fn keys_by_url_come_over_tls_from_whom_somebody_vouches_for() {
+    let issuer = "[[identity.jwt]]\nissuer = \"x\"\naudiences = [\"y\"]\nalgorithms = [\"ES256\"]\n\
+                  tenant_claim = \"tid\"\njwks_url = \"https://login.test/keys\"\n";
+    let clear = issuer.replace("https", "http");
+    let texts =
+        ["routing.toml:12:12", "jwks_url = \"http://login.test/keys\"", "help:", "https://"];
+    assert_refused(GATEWAY, &format!("{ROUTING}{clear}"), &texts).await;
+    let unknown = format!("{ROUTING}{issuer}jwks_ca = \"tls/none.crt\"\n");
+    assert_refused(GATEWAY, &unknown, &["routing.toml:13:11", "none.crt", "help:"]).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What the sources of one request say about whom it is for.
 
+use crate::claims::Tenants;
 use crate::id::{StampId, TenantId};
 
 /// Where a clue came from.
@@ -71,6 +72,9 @@ pub struct Clues<'a> {
     pub header: Option<Clue<'a>>,
     /// From the cookie.
     pub cookie: Option<Clue<'a>>,
+    /// The token is good for each of these, and another clue must pick one: the clue of the token
+    /// itself names no tenant then.
+    pub one_of: Option<&'a Tenants>,
     /// The host demands a verified identity (`verified_only`).
     pub verified_demanded: bool,
 }

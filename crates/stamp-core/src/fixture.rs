@@ -11,7 +11,7 @@ use crate::standing::{OperatorState, Serving, StampHealth, StampStanding};
 use crate::table::{
     AcceptFrom, Access, Balance, ConflictRule, Edge, EdgeMode, Endpoint, FailbackMode,
     FailbackPolicy, HeaderRules, HealthPolicy, HostRules, Identity, PassivePolicy, PoolPolicy,
-    ResidencyIndex, RetryPolicy, RoutingTable, Scheme, Stamp, TenantCount,
+    ResidencyIndex, RetryPolicy, RoutingTable, Scheme, Stamp, TenantCount, TokenPlace,
 };
 
 /// A stamp that serves itself and is up.
@@ -156,6 +156,7 @@ fn identity() -> Identity {
             accept_from: AcceptFrom::Any,
         },
         cookie: None,
+        token: TokenPlace::Bearer,
         jwt: Vec::new(),
     }
 }

@@ -21,6 +21,7 @@ pub mod health;
 pub mod host;
 pub mod id;
 pub mod identify;
+pub mod jwks;
 pub mod operator;
 pub mod rate;
 pub mod raw;

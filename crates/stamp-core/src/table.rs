@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use crate::directory::{Directory, FenceIndex};
 use crate::id::{EndpointIndex, StampId, StampIndex, TenantIndex};
+use crate::jwks::JwksSource;
 use crate::standing::OperatorState;
 
 pub use crate::diagnostic::Rejected;
@@ -274,6 +275,8 @@ pub struct Identity {
     pub header: HeaderRules,
     /// What a cookie means; `None` = cookies are not read.
     pub cookie: Option<CookieRule>,
+    /// Where tokens are read from.
+    pub token: TokenPlace,
     /// Token issuers, at most one rule an issuer.
     pub jwt: Vec<IssuerRule>,
 }
@@ -350,6 +353,18 @@ pub struct CookieRule {
     pub names: Placeholder,
 }
 
+/// Where the token of a request is read from: exactly one place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TokenPlace {
+    /// `Authorization: Bearer` (RFC 6750, section 2.1).
+    #[default]
+    Bearer,
+    /// The cookie of this name.
+    Cookie(Box<str>),
+    /// The header of this name.
+    Header(http::HeaderName),
+}
+
 /// One token issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuerRule {
@@ -359,9 +374,9 @@ pub struct IssuerRule {
     pub audiences: Vec<Box<str>>,
     /// The algorithms that are accepted. Never empty.
     pub algorithms: Vec<Algorithm>,
-    /// Where the keys are, relative to nothing: the loader made it absolute.
+    /// Where the keys are; paths are relative to nothing: the loader made them absolute.
     pub keys: KeySource,
-    /// Path of the tenant claim, from the top.
+    /// Path of the tenant claim, from the top: a tenant, or a list of them.
     pub tenant_claim: Vec<Box<str>>,
     /// Path of the stamp claim, if one is configured.
     pub stamp_claim: Option<Vec<Box<str>>>,
@@ -374,10 +389,25 @@ pub struct IssuerRule {
 pub enum KeySource {
     /// A JSON Web Key Set (RFC 7517).
     JwksFile(PathBuf),
+    /// The same, published by the issuer.
+    JwksUrl(Box<JwksSource>),
     /// One PEM public key.
     PublicKeyFile(PathBuf),
     /// One shared secret, as raw bytes without the final newline.
     HmacSecretFile(PathBuf),
+}
+
+impl KeySource {
+    /// The file that the keys are in, unless they are fetched.
+    #[must_use]
+    pub const fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::JwksFile(path) | Self::PublicKeyFile(path) | Self::HmacSecretFile(path) => {
+                Some(path)
+            }
+            Self::JwksUrl(_) => None,
+        }
+    }
 }
 
 /// Signature algorithms (RFC 7518, section 3.1; RFC 8037).

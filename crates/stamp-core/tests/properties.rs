@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use proptest::prelude::*;
-use stamp_core::claims::{Claims, Header, Unverified, Verified, split};
+use stamp_core::claims::{Claims, Header, Tenants, Unverified, Verified, split};
 use stamp_core::clue::{Clue, Clues, Source};
 use stamp_core::diagnostic::SourceText;
 use stamp_core::host;
@@ -91,24 +91,44 @@ fn clue(source: Source) -> impl Strategy<Value = Option<Clue<'static>>> {
     })
 }
 
-/// Nothing, or a tenant with or without a stamp: a token without a tenant is refused before.
-fn token() -> impl Strategy<Value = Option<Clue<'static>>> {
-    prop::option::of((tenants(), prop::option::of(stamps())).prop_map(|(tenant, stamp)| Clue {
-        source: Source::Jwt,
-        tenant: Some(tenant),
-        stamp,
-    }))
+/// What tokens that are good for several tenants are good for.
+static LISTS: LazyLock<[Tenants; 3]> = LazyLock::new(|| {
+    [&["a", "b"][..], &["b", "nobody", "e"], &["a", "c", "d", "f"]].map(|names| {
+        let ids = names.iter().map(|name| TenantId::parse(name).unwrap()).collect();
+        Tenants::of(ids).unwrap()
+    })
+});
+
+/// The clue of a token, and what it is good for if that is several tenants.
+type Token = (Option<Clue<'static>>, Option<&'static Tenants>);
+
+/// Nothing, or one tenant or several, with or without a stamp: a token without a tenant is refused
+/// before.
+fn token() -> impl Strategy<Value = Token> {
+    let whose = prop_oneof![
+        3 => tenants().prop_map(|tenant| (Some(tenant), None)),
+        1 => (0..LISTS.len()).prop_map(|at| (None, LISTS.get(at))),
+    ];
+    prop::option::of((whose, prop::option::of(stamps()))).prop_map(|token| match token {
+        Some(((tenant, one_of), stamp)) => {
+            (Some(Clue { source: Source::Jwt, tenant, stamp }), one_of)
+        }
+        None => (None, None),
+    })
 }
 
 fn clues() -> impl Strategy<Value = Clues<'static>> {
     let sources = (clue(Source::Host), clue(Source::Header), clue(Source::Cookie));
-    (token(), sources, any::<bool>()).prop_map(|(jwt, (host, header, cookie), demanded)| Clues {
-        jwt,
-        host,
-        header,
-        cookie,
-        verified_demanded: demanded,
-    })
+    (token(), sources, any::<bool>()).prop_map(
+        |((jwt, one_of), (host, header, cookie), verified_demanded)| Clues {
+            jwt,
+            host,
+            header,
+            cookie,
+            one_of,
+            verified_demanded,
+        },
+    )
 }
 
 /// The same clues without those that `mask` takes away, one bit a source.
@@ -119,6 +139,7 @@ fn fewer<'c>(clues: &Clues<'c>, mask: u8) -> Clues<'c> {
         host: kept(2, &clues.host),
         header: kept(4, &clues.header),
         cookie: kept(8, &clues.cookie),
+        one_of: clues.one_of.filter(|_| mask & 1 != 0),
         verified_demanded: clues.verified_demanded,
     }
 }
@@ -139,7 +160,14 @@ fn check_target(table: &RoutingTable, clues: &Clues<'_>, target: &Target) {
         assert_eq!(tenant.state, TenantState::Active);
     }
     let verified = clues.jwt.as_ref().and_then(|clue| clue.tenant.as_ref());
-    assert_eq!(target.verified, verified.is_some());
+    assert_eq!(target.verified, verified.is_some() || clues.one_of.is_some());
+    if let Some(tenants) = clues.one_of {
+        let tenant = table.directory.name(target.tenant.unwrap());
+        assert!(tenants.has(&TenantId::parse(tenant).unwrap()));
+        let mut others = [&clues.host, &clues.header, &clues.cookie].into_iter().flatten();
+        let first = others.find_map(|clue| clue.tenant.as_ref());
+        assert_eq!(first.map(TenantId::as_str), Some(tenant));
+    }
     if let Some(verified) = verified {
         let tenant = target.tenant.map(|tenant| table.directory.name(tenant));
         assert_eq!(tenant, Some(verified.as_str()));
@@ -276,7 +304,8 @@ proptest! {
     fn a_token_changes_no_other_clue((version, authority, headers) in heads(), tenant in tenants()) {
         let head = Head { version, authority: authority.as_deref(), headers: &headers };
         let issuer = "issuer".into();
-        let claims = Claims { issuer, tenant, stamp: None, expires_at: UnixSeconds(0) };
+        let tenants = Tenants::one(tenant);
+        let claims = Claims { issuer, tenants, stamp: None, expires_at: UnixSeconds(0) };
         let verified = Verified::vouch(claims);
         let without = identify::clues(&head, &REJECTING, Peer::Untrusted, None);
         let with = identify::clues(&head, &REJECTING, Peer::Untrusted, Some(&verified));

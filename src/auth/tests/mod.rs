@@ -1,7 +1,9 @@
 //! Tokens signed with keys made here, keys in every file format, and the hostile corpus.
 
 mod corpus;
+mod fetching;
 mod files;
+mod memory;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +22,8 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue};
 use stamp_core::claims::{TOKEN_BYTES_MAX, TokenError};
-use stamp_core::table::{Algorithm, IssuerRule, KeySource};
+use stamp_core::id::TenantId;
+use stamp_core::table::{Algorithm, IssuerRule, KeySource, TokenPlace};
 use stamp_core::time::UnixSeconds;
 
 use super::*;
@@ -167,9 +170,27 @@ fn full_ring() -> KeyRing {
 
 fn reason(ring: &KeyRing, token: &str) -> Result<String, TokenError> {
     match ring.verify(token, UnixSeconds(NOW)) {
-        Ok(claims) => Ok(claims.tenant.as_str().to_owned()),
+        Ok(claims) => {
+            let names: Vec<&str> = claims.tenants.iter().map(TenantId::as_str).collect();
+            Ok(names.join(" "))
+        }
         Err(invalid) => Err(invalid.reason),
     }
+}
+
+fn header_place() -> TokenPlace {
+    TokenPlace::Header(http::HeaderName::from_static("x-token"))
+}
+
+/// What a request with these fields proves.
+fn read(
+    ring: &KeyRing,
+    cache: &mut TokenCache,
+    place: &TokenPlace,
+    headers: &HeaderMap,
+) -> Result<Option<Rc<Verified<Claims>>>, AuthError> {
+    let head = Head { version: http::Version::HTTP_11, authority: None, headers };
+    verified(ring, cache, (place, &head), || UnixSeconds(NOW))
 }
 
 fn authorization(values: &[&str]) -> HeaderMap {
@@ -233,17 +254,46 @@ fn without_issuers_no_token_is_looked_at() {
     let ring = ring(&[], b"").unwrap();
     let headers = authorization(&["Bearer eyJ.not.one", "Bearer twice"]);
     let mut cache = TokenCache::default();
-    assert_eq!(verified(&ring, &mut cache, &headers, || UnixSeconds(NOW)), Ok(None));
+    assert_eq!(read(&ring, &mut cache, &TokenPlace::Bearer, &headers), Ok(None));
 }
 
 #[test]
 fn a_good_token_is_verified() {
     let headers = authorization(&[&format!("Bearer {}", good_token())]);
     let mut cache = TokenCache::default();
-    let claims =
-        verified(&full_ring(), &mut cache, &headers, || UnixSeconds(NOW)).unwrap().unwrap();
-    assert_eq!(claims.tenant.as_str(), "tenant-a");
+    let claims = read(&full_ring(), &mut cache, &TokenPlace::Bearer, &headers).unwrap().unwrap();
+    assert_eq!(claims.tenants.only().map(TenantId::as_str), Some("tenant-a"));
     assert_eq!(&*claims.issuer, ISSUER);
+}
+
+#[test]
+fn a_token_is_read_from_the_declared_place_alone() {
+    let (ring, mut cache, token) = (full_ring(), TokenCache::default(), good_token());
+    let mut headers = authorization(&["Bearer a.b.c"]);
+    headers.insert("x-token", HeaderValue::from_str(&token).unwrap());
+    headers.insert("cookie", HeaderValue::from_str(&format!("a=b; session={token}")).unwrap());
+    for place in [header_place(), TokenPlace::Cookie("session".into())] {
+        assert!(read(&ring, &mut cache, &place, &headers).unwrap().is_some(), "{place:?}");
+    }
+    assert!(read(&ring, &mut cache, &TokenPlace::Bearer, &headers).is_err());
+    let elsewhere = authorization(&[&format!("Bearer {token}")]);
+    assert_eq!(read(&ring, &mut cache, &header_place(), &elsewhere), Ok(None));
+}
+
+#[test]
+fn what_is_no_token_in_a_place_for_tokens_is_refused() {
+    let (ring, mut cache) = (full_ring(), TokenCache::default());
+    for value in [&b""[..], b"opaque", b"Bearer x", b"eyJ.\xff.c", b"\"a.b.c\""] {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-token", HeaderValue::from_bytes(value).unwrap());
+        let refused = read(&ring, &mut cache, &header_place(), &headers).unwrap_err();
+        assert_eq!(refused.code(), "invalid_token");
+    }
+    let mut twice = HeaderMap::new();
+    twice.append("x-token", HeaderValue::from_static("a.b.c"));
+    twice.append("x-token", HeaderValue::from_static("a.b.c"));
+    let refused = read(&ring, &mut cache, &header_place(), &twice).unwrap_err();
+    assert_eq!(refused.code(), "malformed_identifier");
 }
 
 #[test]
@@ -277,80 +327,4 @@ fn each_issuer_is_checked_with_its_own_keys_and_terms() {
 
 fn jwks_at(path: &str) -> KeySource {
     KeySource::JwksFile(PathBuf::from(path))
-}
-
-#[test]
-fn a_token_that_passed_is_remembered() {
-    let (ring, mut cache, token) = (full_ring(), TokenCache::default(), good_token());
-    let first = cache.verify(&ring, &token, UnixSeconds(NOW)).unwrap();
-    let second = cache.verify(&ring, &token, UnixSeconds(NOW + 1)).unwrap();
-    assert!(Rc::ptr_eq(&first, &second));
-}
-
-#[test]
-fn memory_ends_at_the_expiry_though_leeway_goes_on() {
-    let (ring, mut cache, token) = (full_ring(), TokenCache::default(), good_token());
-    cache.verify(&ring, &token, UnixSeconds(NOW)).unwrap();
-    assert!(cache.verify(&ring, &token, UnixSeconds(NOW + 300)).is_ok());
-    assert!(cache.is_empty());
-    let late = cache.verify(&ring, &token, UnixSeconds(NOW + 360)).unwrap_err();
-    assert_eq!(late.reason, TokenError::Expired);
-}
-
-#[test]
-fn refusals_are_not_remembered() {
-    let (ring, mut cache) = (full_ring(), TokenCache::default());
-    assert!(cache.verify(&ring, "a.b.c", UnixSeconds(NOW)).is_err());
-    assert!(cache.is_empty());
-}
-
-#[test]
-fn a_token_with_another_signature_is_another_token() {
-    let (ring, mut cache, token) = (full_ring(), TokenCache::default(), good_token());
-    cache.verify(&ring, &token, UnixSeconds(NOW)).unwrap();
-    let (signed, _) = token.rsplit_once('.').unwrap();
-    let forged = format!("{signed}.{}", base64url([0; 256]));
-    let refused = cache.verify(&ring, &forged, UnixSeconds(NOW)).unwrap_err();
-    assert_eq!(refused.reason, TokenError::Signature);
-}
-
-#[test]
-fn memory_goes_with_the_keys() {
-    let (mut cache, token) = (TokenCache::default(), good_token());
-    cache.verify(&full_ring(), &token, UnixSeconds(NOW)).unwrap();
-    let rotated = key_set(&[rsa_jwk(&PAIRS.other_rsa, r#","kid":"k1""#)]);
-    let rotated = ring(&[rule(jwks(), &[Algorithm::RS256])], rotated.as_bytes()).unwrap();
-    let refused = cache.verify(&rotated, &token, UnixSeconds(NOW)).unwrap_err();
-    assert_eq!(refused.reason, TokenError::Signature);
-}
-
-#[test]
-fn memory_goes_with_the_rules() {
-    let set = key_set(&[rsa_jwk(&PAIRS.rsa, "")]);
-    let lax = rule(jwks(), &[Algorithm::RS256]);
-    let strict = IssuerRule { audiences: vec!["other".into()], ..lax.clone() };
-    let (mut cache, token) = (TokenCache::default(), good_token());
-    let build = |rule: &IssuerRule| ring(std::slice::from_ref(rule), set.as_bytes()).unwrap();
-    cache.verify(&build(&lax), &token, UnixSeconds(NOW)).unwrap();
-    let refused = cache.verify(&build(&strict), &token, UnixSeconds(NOW)).unwrap_err();
-    assert_eq!(refused.reason, TokenError::Audience);
-}
-
-#[test]
-fn the_same_keys_and_rules_have_the_same_fingerprint() {
-    assert_eq!(full_ring().fingerprint(), full_ring().fingerprint());
-}
-
-#[test]
-fn memory_is_bounded() {
-    let secret =
-        ring(&[rule(jwks(), &[Algorithm::HS256])], key_set(&[oct_jwk(SECRET, "")]).as_bytes());
-    let (ring, mut cache) = (secret.unwrap(), TokenCache::default());
-    for user in 0..=CACHED_TOKENS_MAX {
-        let claims = good_claims().replace("u1", &user.to_string());
-        let token = token_of(br#"{"alg":"HS256"}"#, claims.as_bytes(), Signer::Hmac(SECRET));
-        cache.verify(&ring, &token, UnixSeconds(NOW)).unwrap();
-    }
-    assert!(cache.len() <= CACHED_TOKENS_MAX, "{}", cache.len());
-    assert!(cache.len() > CACHED_TOKENS_MAX / 2, "{}", cache.len());
 }

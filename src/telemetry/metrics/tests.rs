@@ -40,6 +40,12 @@ fn full() -> Scrape {
         connections: 5,
     });
     scrape.edges.push(("eu-1".into(), "eu-2".into(), true));
+    scrape.issuers.push(IssuerGauges {
+        issuer: "https://a\"b\\c\n".into(),
+        keys: 2,
+        age_s: Some(1.5),
+        fetches: [("ok", 1)].into(),
+    });
     scrape.process = Some(ProcessGauges::default());
     scrape
 }

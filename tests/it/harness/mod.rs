@@ -8,6 +8,7 @@ pub mod faults;
 pub mod files;
 pub mod gateway;
 pub mod http1;
+pub mod issuer;
 pub mod metrics;
 pub mod playing;
 pub mod process;

@@ -2,16 +2,18 @@
 //! shell's to check (`auth`); what the claims must say is decided here. Used by `identify`.
 
 mod json;
+mod tenants;
 mod terms;
 mod token;
 
 use std::ops::Deref;
 
 pub use json::LEVELS_MAX;
+pub use tenants::Tenants;
 pub use terms::{LEEWAY_SECONDS_MAX, LIFETIME_SECONDS_MAX, Unverified};
 pub use token::{Header, Parts, TOKEN_BYTES_MAX, is_jwt_like, split};
 
-use crate::id::{StampId, TenantId};
+use crate::id::StampId;
 use crate::time::UnixSeconds;
 
 /// A value that a trusted issuer vouches for. Nothing else makes one, so what is verified and what
@@ -41,16 +43,16 @@ impl<T> Deref for Verified<T> {
 pub struct Claims {
     /// Who says it: `iss`, equal to the rule's issuer.
     pub issuer: Box<str>,
-    /// Whose request it is.
-    pub tenant: TenantId<'static>,
-    /// Where the issuer says that tenant lives, if its rule names a stamp claim and it is there.
+    /// Whose request it may be.
+    pub tenants: Tenants,
+    /// Where the issuer says the tenant lives, if its rule names a stamp claim and it is there.
     pub stamp: Option<StampId<'static>>,
     /// `exp`: from this second on the token is only good for the rule's leeway.
     pub expires_at: UnixSeconds,
 }
 
-/// Why a token that is a JWT does not count. All are 401 `invalid_token`; the client is not told
-/// which.
+/// Why a token that is a JWT does not count. All but `NotReady` are 401 `invalid_token`; the client
+/// is not told which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Longer than `TOKEN_BYTES_MAX`.
@@ -110,19 +112,75 @@ pub enum TokenError {
     /// From `iat` to `exp` is longer than `LIFETIME_SECONDS_MAX`.
     #[error("a lifetime of more than a day")]
     LivesTooLong,
-    /// No tenant claim, or one that is no tenant id as it stands.
+    /// No tenant claim, or one that is neither a tenant id as it stands nor a list of such.
     #[error("no tenant claim, or one that is no tenant id")]
     Tenant,
     /// A stamp claim that is no stamp id as it stands.
     #[error("a stamp claim that is no stamp id")]
     Stamp,
+    /// The keys of the issuer could not be fetched (lately), so nobody can say.
+    #[error("the keys of its issuer are not there")]
+    NotReady,
 }
 
 impl TokenError {
     /// The stable code of this error.
     #[must_use]
     pub const fn code(self) -> &'static str {
-        "invalid_token"
+        match self {
+            Self::NotReady => "not_ready",
+            Self::TooLong
+            | Self::Parts
+            | Self::Encoding
+            | Self::Json
+            | Self::NotAnObject
+            | Self::DuplicateMember
+            | Self::TooDeep
+            | Self::Algorithm
+            | Self::Type
+            | Self::Critical
+            | Self::KeyId
+            | Self::Issuer
+            | Self::Key
+            | Self::Signature
+            | Self::Audience
+            | Self::Date
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::LivesTooLong
+            | Self::Tenant
+            | Self::Stamp => "invalid_token",
+        }
+    }
+
+    /// May this refusal be remembered for a while? It was found out after the signature was checked,
+    /// which costs, and time does not mend it.
+    #[must_use]
+    pub const fn is_worth_remembering(self) -> bool {
+        match self {
+            Self::Signature
+            | Self::Audience
+            | Self::Date
+            | Self::Expired
+            | Self::LivesTooLong
+            | Self::Tenant
+            | Self::Stamp => true,
+            Self::TooLong
+            | Self::Parts
+            | Self::Encoding
+            | Self::Json
+            | Self::NotAnObject
+            | Self::DuplicateMember
+            | Self::TooDeep
+            | Self::Algorithm
+            | Self::Type
+            | Self::Critical
+            | Self::KeyId
+            | Self::Issuer
+            | Self::Key
+            | Self::NotYetValid
+            | Self::NotReady => false,
+        }
     }
 
     /// The label used in metrics and logs.
@@ -144,6 +202,7 @@ impl TokenError {
             Self::LivesTooLong => "lives_too_long",
             Self::Tenant => "bad_tenant",
             Self::Stamp => "bad_stamp",
+            Self::NotReady => "not_ready",
         }
     }
 }

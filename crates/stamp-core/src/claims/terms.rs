@@ -1,7 +1,7 @@
 //! What a claims set must say before it counts (RFC 7519, section 4.1; RFC 8725, section 3).
 
 use super::json::{Json, Object, read_object};
-use super::{Claims, TokenError};
+use super::{Claims, Tenants, TokenError};
 use crate::id::{StampId, TenantId};
 use crate::table::IssuerRule;
 use crate::time::UnixSeconds;
@@ -46,7 +46,7 @@ impl Unverified {
         let expires_at = self.check_dates(rule, now)?;
         Ok(Claims {
             issuer: rule.issuer.clone(),
-            tenant: self.tenant(&rule.tenant_claim)?,
+            tenants: self.tenants(&rule.tenant_claim)?,
             stamp: self.stamp(rule.stamp_claim.as_deref())?,
             expires_at,
         })
@@ -107,13 +107,16 @@ impl Unverified {
         Ok(Some(seconds))
     }
 
-    /// The tenant claim, which must be a tenant id as it stands. Upper case is not folded here:
-    /// two tenants of an issuer that tells case apart must not become one.
-    fn tenant(&self, path: &[Box<str>]) -> Result<TenantId<'static>, TokenError> {
-        let Some(Json::Text(text)) = self.at(path) else { return Err(TokenError::Tenant) };
-        match TenantId::parse(text) {
-            Ok(id) if id.as_str() == text => Ok(id.into_owned()),
-            Ok(_) | Err(_) => Err(TokenError::Tenant),
+    /// The tenant claim: a tenant id, or a list of them. What is in a list that is no tenant id
+    /// spoils the list.
+    fn tenants(&self, path: &[Box<str>]) -> Result<Tenants, TokenError> {
+        match self.at(path) {
+            Some(Json::List(list)) => {
+                let tenants: Result<Vec<_>, _> = list.iter().map(tenant).collect();
+                Tenants::of(tenants?).ok_or(TokenError::Tenant)
+            }
+            Some(value) => tenant(value).map(Tenants::one),
+            None => Err(TokenError::Tenant),
         }
     }
 
@@ -135,6 +138,16 @@ impl Unverified {
             Json::Object(members) => members.get(&**name),
             Json::Text(_) | Json::Whole(_) | Json::Decimal(_) | Json::List(_) | Json::Other => None,
         })
+    }
+}
+
+/// A tenant id as it stands. Upper case is not folded here: two tenants of an issuer that tells case
+/// apart must not become one.
+fn tenant(value: &Json) -> Result<TenantId<'static>, TokenError> {
+    let Json::Text(text) = value else { return Err(TokenError::Tenant) };
+    match TenantId::parse(text) {
+        Ok(id) if id.as_str() == text => Ok(id.into_owned()),
+        Ok(_) | Err(_) => Err(TokenError::Tenant),
     }
 }
 
@@ -191,7 +204,7 @@ mod tests {
     #[test]
     fn a_good_claims_set_names_its_tenant() {
         let claims = accepted(r#""sub":"u1""#);
-        assert_eq!(claims.tenant.as_str(), "acme");
+        assert_eq!(claims.tenants, Tenants::one(TenantId::parse("acme").unwrap()));
         assert_eq!(claims.stamp, None);
         assert_eq!(claims.expires_at, UnixSeconds(1_000_300));
     }
@@ -296,7 +309,11 @@ mod tests {
             r#"{"id":"acme\r\nX-Stamp-Id: eu-2"}"#,
             r#"{"id":"acmé"}"#,
             r#"{"id":" acme"}"#,
-            r#"{"id":["acme"]}"#,
+            r#"{"id":[]}"#,
+            r#"{"id":[["acme"]]}"#,
+            r#"{"id":["acme","ACME"]}"#,
+            r#"{"id":["acme",1]}"#,
+            r#"{"id":["acme",""]}"#,
             r#"{"id":1}"#,
             r#"{"id":null}"#,
             r#"{"id":{"id":"acme"}}"#,
@@ -306,6 +323,18 @@ mod tests {
         ] {
             refused(&format!(r#""org":{other}"#), TokenError::Tenant);
         }
+    }
+
+    #[test]
+    fn a_list_of_tenants_names_each_of_them_once() {
+        let named = |json: &str| {
+            let claims = accepted(&format!(r#""org":{{"id":{json}}}"#));
+            let names: Vec<String> = claims.tenants.iter().map(ToString::to_string).collect();
+            (names.join(" "), claims.tenants.only().map(ToString::to_string))
+        };
+        assert_eq!(named(r#"["globex","acme","globex"]"#), ("acme globex".to_owned(), None));
+        assert_eq!(named(r#"["acme"]"#), ("acme".to_owned(), Some("acme".to_owned())));
+        assert_eq!(named(r#"["acme","acme"]"#).1.as_deref(), Some("acme"));
     }
 
     #[test]

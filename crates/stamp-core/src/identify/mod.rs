@@ -12,7 +12,7 @@ use crate::claims::{Claims, Verified};
 use crate::clue::{Clue, Clues, Source};
 use crate::host::HostError;
 use crate::id::{IdError, StampId, TenantId};
-use crate::table::{AcceptFrom, CookieRule, HeaderRules, Placeholder, RoutingTable};
+use crate::table::{AcceptFrom, CookieRule, HeaderRules, Placeholder, RoutingTable, TokenPlace};
 
 /// The part of a request head that may name somebody.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +118,7 @@ pub fn clues<'a>(
     };
     Ok(Clues {
         jwt: verified.map(|claims| jwt_clue(claims)),
+        one_of: verified.map(|claims| &claims.tenants).filter(|all| all.only().is_none()),
         host,
         header,
         cookie,
@@ -128,8 +129,24 @@ pub fn clues<'a>(
 fn jwt_clue(claims: &Claims) -> Clue<'_> {
     Clue {
         source: Source::Jwt,
-        tenant: Some(claims.tenant.as_borrowed()),
+        tenant: claims.tenants.only().map(TenantId::as_borrowed),
         stamp: claims.stamp.as_ref().map(StampId::as_borrowed),
+    }
+}
+
+/// What stands, exactly as written, in the cookie or header that tokens are read from. A place that
+/// is there twice is an error, for readers differ on which of the two counts. `Authorization` has a
+/// grammar of its own, and says nothing here.
+pub fn token_at<'a>(
+    place: &TokenPlace,
+    head: &Head<'a>,
+) -> Result<Option<&'a [u8]>, IdentifyError> {
+    match place {
+        TokenPlace::Bearer => Ok(None),
+        TokenPlace::Cookie(name) => cookie::value(head, name, Source::Jwt),
+        TokenPlace::Header(name) => {
+            single(head.headers, name, Source::Jwt).map(|value| value.map(HeaderValue::as_bytes))
+        }
     }
 }
 
@@ -146,12 +163,12 @@ fn header_clue<'a>(
     rules: &HeaderRules,
 ) -> Result<Option<Clue<'a>>, IdentifyError> {
     let from = Source::Header;
-    let stamp = match single(headers, &rules.stamp_name)? {
+    let stamp = match single(headers, &rules.stamp_name, from)? {
         Some(value) => Some(parse_stamp(text_of(value.as_bytes(), from)?, from)?),
         None => None,
     };
     let tenant = match &rules.tenant_name {
-        Some(name) => single(headers, name)?,
+        Some(name) => single(headers, name, from)?,
         None => None,
     };
     let tenant = match tenant {
@@ -165,18 +182,19 @@ fn header_clue<'a>(
 fn single<'a>(
     headers: &'a HeaderMap,
     name: &http::HeaderName,
+    from: Source,
 ) -> Result<Option<&'a HeaderValue>, IdentifyError> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
-        return Err(IdentifyError::Twice { from: Source::Header });
+        return Err(IdentifyError::Twice { from });
     }
     Ok(first)
 }
 
 fn cookie_clue<'a>(head: &Head<'a>, rule: &CookieRule) -> Result<Option<Clue<'a>>, IdentifyError> {
     let from = Source::Cookie;
-    let Some(value) = cookie::value(head, &rule.name)? else { return Ok(None) };
+    let Some(value) = cookie::value(head, &rule.name, from)? else { return Ok(None) };
     named(from, rule.names, text_of(value, from)?).map(Some)
 }
 

@@ -3,6 +3,7 @@
 use http::{HeaderName, HeaderValue};
 
 use super::*;
+use crate::claims::Tenants;
 use crate::fixture::{ROUTING, loaded};
 use crate::time::UnixSeconds;
 
@@ -357,11 +358,63 @@ fn a_verified_token_is_the_strongest_clue() {
     let head = Head { version: request.version, authority: None, headers: &request.headers };
     let verified = Verified::vouch(Claims {
         issuer: "issuer".into(),
-        tenant: TenantId::parse("acme").unwrap(),
+        tenants: Tenants::one(TenantId::parse("acme").unwrap()),
         stamp: Some(StampId::parse("eu-1").unwrap()),
         expires_at: UnixSeconds(0),
     });
     let clues = clues(&head, &table, Peer::Untrusted, Some(&verified)).unwrap();
     let words: Vec<String> = clues.iter().map(word).collect();
     assert_eq!(words, ["jwt:acme@eu-1", "host:@eu-1"]);
+}
+
+#[test]
+fn a_token_for_several_tenants_names_none_itself() {
+    let table = loaded(ROUTING);
+    let request = to("acme.app.test");
+    let head = Head { version: request.version, authority: None, headers: &request.headers };
+    let both = ["acme", "globex"].map(|name| TenantId::parse(name).unwrap());
+    let verified = Verified::vouch(Claims {
+        issuer: "issuer".into(),
+        tenants: Tenants::of(both.into()).unwrap(),
+        stamp: None,
+        expires_at: UnixSeconds(0),
+    });
+    let clues = clues(&head, &table, Peer::Untrusted, Some(&verified)).unwrap();
+    let words: Vec<String> = clues.iter().map(word).collect();
+    assert_eq!(words, ["jwt:@", "host:acme@"]);
+    assert_eq!(clues.one_of, Some(&verified.tenants));
+}
+
+/// What stands where tokens are read from.
+fn token_in(place: &TokenPlace, request: &Request) -> Result<Option<String>, IdentifyError> {
+    let head = Head { version: request.version, authority: None, headers: &request.headers };
+    let found = token_at(place, &head)?;
+    Ok(found.map(|value| String::from_utf8_lossy(value).into_owned()))
+}
+
+#[test]
+fn a_token_is_read_from_its_one_place() {
+    let cookie = TokenPlace::Cookie("session".into());
+    let header = TokenPlace::Header(HeaderName::from_static("x-token"));
+    let request = request(&[
+        ("cookie", b"a=1; session=x.y.z; b=2"),
+        ("x-token", b" u.v.w"),
+        ("authorization", b"Bearer q.r.s"),
+    ]);
+    assert_eq!(token_in(&cookie, &request), Ok(Some("x.y.z".to_owned())));
+    assert_eq!(token_in(&header, &request), Ok(Some(" u.v.w".to_owned())));
+    assert_eq!(token_in(&TokenPlace::Bearer, &request), Ok(None));
+    assert_eq!(token_in(&cookie, &to("api.test")), Ok(None));
+}
+
+#[test]
+fn a_token_that_is_there_twice_is_malformed() {
+    let twice = IdentifyError::Twice { from: Source::Jwt };
+    assert_eq!(twice.code(), "malformed_identifier");
+    let cookie = TokenPlace::Cookie("session".into());
+    let request_with = request(&[("cookie", b"session=x.y.z; session=x.y.z")]);
+    assert_eq!(token_in(&cookie, &request_with), Err(twice));
+    let header = TokenPlace::Header(HeaderName::from_static("x-token"));
+    let request_with = request(&[("x-token", b"x.y.z"), ("x-token", b"x.y.z")]);
+    assert_eq!(token_in(&header, &request_with), Err(twice));
 }

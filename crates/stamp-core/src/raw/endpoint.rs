@@ -50,7 +50,7 @@ impl UrlError {
     }
 }
 
-fn parse_endpoint_url(text: &str) -> Result<EndpointUrl, UrlError> {
+pub(super) fn parse_endpoint_url(text: &str) -> Result<EndpointUrl, UrlError> {
     let (scheme, rest) = text.split_once("://").ok_or(UrlError::Scheme)?;
     let (scheme, usual_port) = match scheme.to_ascii_lowercase().as_str() {
         "http" => (Scheme::Http, "80"),

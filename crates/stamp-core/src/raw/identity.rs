@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::leaf::{ClaimPath, CookieName, DomainName, HostPattern, IdentityHeader};
 use crate::document::{Lasting, Written};
+use crate::jwks::JwksUrl;
 use crate::table::{AcceptFrom, Algorithm, ConflictRule, Placeholder, UnknownHost};
 use crate::{as_written, words};
 
@@ -21,6 +22,8 @@ as_written! {
         pub header: RawHeader = {},
         /// What a cookie means. Absent: cookies are not read.
         pub cookie: Option<RawCookie>,
+        /// Where tokens are read from. Absent: `Authorization: Bearer`.
+        pub token: Option<Written<RawToken>>,
         /// Token issuers, chosen by the token's `iss`.
         pub jwt: Vec<RawIssuer> = [],
     }
@@ -55,6 +58,14 @@ as_written! {
         pub names: Placeholder = "stamp",
     }
 
+    /// Where tokens are read from: one of the two, and nowhere else.
+    pub struct RawToken {
+        /// The cookie whose value is the token.
+        pub cookie: Option<Written<CookieName>>,
+        /// The header whose value is the token, without a scheme before it.
+        pub header: Option<Written<IdentityHeader>>,
+    }
+
     /// One token issuer.
     pub struct RawIssuer {
         /// Must equal the token's `iss`.
@@ -65,11 +76,21 @@ as_written! {
         pub algorithms: Written<Vec<Written<Algorithm>>>,
         /// A JSON Web Key Set (RFC 7517). Relative to this file.
         pub jwks_file: Option<Written<PathBuf>>,
+        /// Where the issuer publishes such a set: `https://`, or `http://` at a loopback address.
+        pub jwks_url: Option<Written<JwksUrl>>,
+        /// How long a fetched set is used before it is fetched again, at least one second.
+        pub jwks_refresh: Written<Lasting<1000>> = "10m",
+        /// How long fetched keys stay good when they cannot be fetched again.
+        pub jwks_stale: Written<Lasting<1000>> = "24h",
+        /// The certificates (PEM) that vouch for the issuer's own; absent: those that the system
+        /// trusts. Relative to this file.
+        pub jwks_ca: Option<Written<PathBuf>>,
         /// One PEM public key. Relative to this file.
         pub public_key_file: Option<Written<PathBuf>>,
         /// One shared secret, as raw bytes without the final newline. Relative to this file.
         pub hmac_secret_file: Option<Written<PathBuf>>,
-        /// The claim that names the tenant; dots descend: `org.id`.
+        /// The claim that names the tenant, or lists those that the token is good for; dots descend:
+        /// `org.id`.
         pub tenant_claim: ClaimPath,
         /// The claim that names the stamp.
         pub stamp_claim: Option<ClaimPath>,

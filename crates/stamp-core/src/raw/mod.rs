@@ -3,6 +3,7 @@
 
 mod endpoint;
 mod identity;
+mod jwks_url;
 mod leaf;
 mod stamp;
 mod tier;
@@ -16,7 +17,10 @@ use crate::table::TenantState;
 use crate::{as_written, words};
 
 pub use endpoint::{EndpointUrl, UrlError};
-pub use identity::{RawCookie, RawHeader, RawHost, RawIdentity, RawIssuer, UnknownTenant};
+pub use identity::{
+    RawCookie, RawHeader, RawHost, RawIdentity, RawIssuer, RawToken, UnknownTenant,
+};
+pub use jwks_url::JwksUrlError;
 pub use leaf::{
     CertificateName, ClaimPath, CookieName, DomainError, DomainName, HasShortForm, HostPattern,
     IdentityHeader, ProbePath, ShortOrLong, StatusRange, Zone, parse_certificate_name,

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::claims::Tenants;
 use crate::clue::{Class, Clue, Clues, Source};
 use crate::id::{StampId, StampIndex, TenantId, TenantIndex};
 use crate::table::{Access, ConflictRule, RoutingTable, TenantState};
@@ -101,15 +102,40 @@ impl ResolveError {
 
 /// Finds the target of a request.
 ///
-/// First the clues must agree among themselves, then the names must be in the table, then the
-/// request must have the authority that host and stamp demand, then the tenant must be served.
+/// First the other clues pick one of the tenants of a token, then all clues must agree among
+/// themselves, then the names must be in the table, then the request must have the authority that
+/// host and stamp demand, then the tenant must be served.
 pub fn resolve(table: &RoutingTable, clues: &Clues<'_>) -> Result<Target, ResolveError> {
     if clues.verified_demanded && clues.jwt.is_none() {
         return Err(ResolveError::Unverified);
     }
+    let picked;
+    let clues = match clues.one_of {
+        Some(tenants) => {
+            picked = pick(tenants, clues)?;
+            &picked
+        }
+        None => clues,
+    };
     let agreed = agree(clues, table.identity.conflict)?;
     let target = agreed.look_up(table)?;
     target.admitted(table)
+}
+
+/// A token that is good for several tenants speaks for the one that the strongest other clue names.
+/// Without such a clue it is not known whose the request is, and a tenant that the token is not good
+/// for is refused whatever the rule for conflicts: nothing stronger says whose it is instead.
+fn pick<'c>(tenants: &Tenants, clues: &Clues<'c>) -> Result<Clues<'c>, ResolveError> {
+    let others = [&clues.host, &clues.header, &clues.cookie].into_iter().flatten();
+    let mut named = others.filter_map(|clue| Some((clue.tenant.as_ref()?, clue.source)));
+    let (tenant, weaker) = named.next().ok_or(ResolveError::Missing)?;
+    if !tenants.has(tenant) {
+        let conflict = Conflict { stronger: Source::Jwt, weaker };
+        return Err(ResolveError::Disagree { conflict, involved: Involved::Verified });
+    }
+    let stamp = clues.jwt.as_ref().and_then(|clue| clue.stamp.clone());
+    let jwt = Clue { source: Source::Jwt, tenant: Some(tenant.clone()), stamp };
+    Ok(Clues { jwt: Some(jwt), one_of: None, ..clues.clone() })
 }
 
 /// What the clues say when taken together.

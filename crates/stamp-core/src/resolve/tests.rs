@@ -277,3 +277,60 @@ fn state_and_access_are_checked_again_when_carried_over() {
     let verified = carried(&[(Jwt, "acme@")], "acme = \"eu-1\"", "acme = \"safe\"");
     assert_eq!(verified, Ok("jwt acme@safe".to_owned()));
 }
+
+/// Resolves these clues and a token that is good for each of these tenants.
+fn with_token_for(
+    tenants: &[&str],
+    says: &[Says<'_>],
+    table: &RoutingTable,
+) -> Result<String, ResolveError> {
+    let ids = tenants.iter().map(|name| TenantId::parse(name).unwrap().into_owned()).collect();
+    let tenants = Tenants::of(ids).unwrap();
+    let jwt = Clue { source: Jwt, tenant: None, stamp: None };
+    let mut clues = Clues { one_of: Some(&tenants), ..clues(says) };
+    clues.jwt.get_or_insert(jwt);
+    resolve(table, &clues).map(|target| {
+        assert!(target.verified);
+        named(table, &target)
+    })
+}
+
+#[test]
+fn of_the_tenants_of_a_token_the_host_picks_one() {
+    let table = loaded(ROUTING);
+    let goes = |says: &[Says<'_>]| with_token_for(&["acme", "vault"], says, &table);
+    assert_eq!(goes(&[(Host, "acme@")]), Ok("jwt acme@eu-1".to_owned()));
+    assert_eq!(goes(&[(Host, "vault@")]), Ok("jwt vault@safe".to_owned()));
+    assert_eq!(goes(&[(Header, "acme@eu-1")]), Ok("jwt acme@eu-1".to_owned()));
+    assert_eq!(goes(&[(Jwt, "@eu-1"), (Cookie, "acme@")]), Ok("jwt acme@eu-1".to_owned()));
+}
+
+#[test]
+fn a_token_for_several_tenants_says_not_whose_a_request_is() {
+    let table = loaded(ROUTING);
+    for says in [&[][..], &[(Host, "@eu-1")], &[(Header, "@eu-1")], &[(Jwt, "@eu-1")]] {
+        let refused = with_token_for(&["acme", "globex"], says, &table);
+        assert_eq!(refused, Err(ResolveError::Missing), "{says:?}");
+    }
+}
+
+#[test]
+fn a_tenant_that_the_token_is_not_good_for_is_refused_under_every_rule() {
+    for table in [loaded(ROUTING), reporting()] {
+        let refused = with_token_for(&["acme", "globex"], &[(Host, "vault@")], &table);
+        let conflict = Conflict { stronger: Jwt, weaker: Host };
+        let expected = ResolveError::Disagree { conflict, involved: Involved::Verified };
+        assert_eq!(refused, Err(expected));
+    }
+}
+
+#[test]
+fn the_other_clues_must_agree_though_the_token_is_good_for_both() {
+    let table = loaded(ROUTING);
+    let says: &[Says<'_>] = &[(Host, "acme@"), (Header, "globex@")];
+    let refused = with_token_for(&["acme", "globex"], says, &table).unwrap_err();
+    assert_eq!(refused.code(), "identity_conflict");
+    let wrong_home: &[Says<'_>] = &[(Jwt, "@eu-2"), (Host, "acme@")];
+    let refused = with_token_for(&["acme", "globex"], wrong_home, &table).unwrap_err();
+    assert_eq!(refused.code(), "identity_conflict");
+}

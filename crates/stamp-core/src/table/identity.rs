@@ -1,13 +1,16 @@
 //! `[identity]` as written -> `Identity`: nothing means two things, and keys fit algorithms.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{
     Algorithm, CookieRule, HeaderRules, HostRules, Identity, IssuerRule, KeySource, Placeholder,
+    Scheme, TokenPlace,
 };
 use crate::document::{Report, Span, Written, beside};
+use crate::jwks::{JwksSource, JwksUrl};
 use crate::raw::{DomainName, RawHeader, RawHost, RawIdentity, RawIssuer};
 
 /// RFC 8725 asks for small leeways; a minute is what a threat model can bear.
@@ -23,6 +26,7 @@ pub(super) fn build(raw: &RawIdentity, file: &Path, report: &mut Report) -> Iden
             .cookie
             .as_ref()
             .map(|cookie| CookieRule { name: cookie.name.0.clone(), names: cookie.names }),
+        token: token_place(raw, report),
         jwt: issuers(&raw.jwt, file, report),
     }
 }
@@ -77,6 +81,49 @@ fn header(raw: &RawHeader, report: &mut Report) -> HeaderRules {
         tenant_name: raw.tenant_name.as_ref().map(|name| name.value.0.clone()),
         accept_from: raw.accept_from,
     }
+}
+
+/// Where tokens are read from. A field that has another meaning as well could say two things.
+fn token_place(raw: &RawIdentity, report: &mut Report) -> TokenPlace {
+    let Some(Written { value: token, span }) = &raw.token else { return TokenPlace::Bearer };
+    let help = "write `token = { cookie = \"session\" }` or `token = { header = \"X-Token\" }`";
+    match (&token.cookie, &token.header) {
+        (Some(cookie), None) => {
+            let named = raw.cookie.as_ref().is_some_and(|other| other.name == cookie.value);
+            if named {
+                report
+                    .error(cookie.span, "one cookie cannot be both a token and an identifier")
+                    .help("name another one, here or in `[identity.cookie]`");
+            }
+            TokenPlace::Cookie(cookie.value.0.clone())
+        }
+        (None, Some(header)) => {
+            let identifiers = [Some(&raw.header.name), raw.header.tenant_name.as_ref()];
+            if identifiers.into_iter().flatten().any(|other| other.value == header.value) {
+                report
+                    .error(header.span, "one header cannot be both a token and an identifier")
+                    .help("name another one, here or in `[identity.header]`");
+            }
+            TokenPlace::Header(header.value.0.clone())
+        }
+        (Some(_), Some(second)) => {
+            report.error(second.span, "tokens are read from one place").help(help);
+            TokenPlace::Bearer
+        }
+        (None, None) => {
+            report.missing(*span, "`token` names no place").help(help);
+            TokenPlace::Bearer
+        }
+    }
+}
+
+/// Where routing.toml names the files that vouch for issuers, in bytes.
+pub(super) fn files_of_tls<'r>(
+    raw: &'r RawIdentity,
+    file: &'r Path,
+) -> impl Iterator<Item = (PathBuf, Range<usize>)> + 'r {
+    let named = raw.jwt.iter().filter_map(|issuer| issuer.jwks_ca.as_ref());
+    named.map(|ca| (beside(file, &ca.value), ca.span.start..ca.span.end))
 }
 
 fn issuers(raw: &[RawIssuer], file: &Path, report: &mut Report) -> Vec<IssuerRule> {
@@ -146,29 +193,74 @@ fn unique<T: Clone + PartialEq>(
     kept.into_iter().map(|item| item.value.clone()).collect()
 }
 
-/// A key source, as made from the path of its file.
-type MakeSource = fn(PathBuf) -> KeySource;
-
 fn key_source(raw: &RawIssuer, file: &Path, report: &mut Report) -> Option<KeySource> {
-    let sources: [(&Option<Written<PathBuf>>, MakeSource); 3] = [
-        (&raw.jwks_file, KeySource::JwksFile),
-        (&raw.public_key_file, KeySource::PublicKeyFile),
-        (&raw.hmac_secret_file, KeySource::HmacSecretFile),
+    let by_path = |path: &Option<Written<PathBuf>>, make: fn(PathBuf) -> KeySource| {
+        path.as_ref().map(|path| (path.span, make(beside(file, &path.value))))
+    };
+    let by_url = raw.jwks_url.as_ref().map(|url| {
+        let source = jwks_source(&url.value, raw, file);
+        (url.span, KeySource::JwksUrl(Box::new(source)))
+    });
+    let sources = [
+        by_url,
+        by_path(&raw.jwks_file, KeySource::JwksFile),
+        by_path(&raw.public_key_file, KeySource::PublicKeyFile),
+        by_path(&raw.hmac_secret_file, KeySource::HmacSecretFile),
     ];
-    let mut given = sources.into_iter().filter_map(|(path, source)| Some((path.as_ref()?, source)));
-    let help = "write exactly one of `jwks_file`, `public_key_file` and `hmac_secret_file`";
-    let Some((path, source)) = given.next() else {
+    let mut given = sources.into_iter().flatten();
+    let help = "write exactly one of `jwks_url`, `jwks_file`, `public_key_file` and \
+                `hmac_secret_file`";
+    let Some((span, source)) = given.next() else {
         let message = format!("issuer `{}` has no keys", raw.issuer.value);
         report.missing(raw.issuer.span, message).help(help);
         return None;
     };
     if let Some((second, _)) = given.next() {
         report
-            .error(second.span, format!("issuer `{}` has keys in two places", raw.issuer.value))
-            .note(path.span, "keys here")
+            .error(second, format!("issuer `{}` has keys in two places", raw.issuer.value))
+            .note(span, "keys here")
             .help(help);
     }
-    Some(source(beside(file, &path.value)))
+    judge_fetching(raw, &source, report);
+    Some(source)
+}
+
+fn jwks_source(url: &JwksUrl, raw: &RawIssuer, file: &Path) -> JwksSource {
+    JwksSource {
+        url: url.clone(),
+        refresh: raw.jwks_refresh.value.0,
+        stale: raw.jwks_stale.value.0,
+        ca: raw.jwks_ca.as_ref().map(|ca| beside(file, &ca.value)),
+    }
+}
+
+/// What is said of fetching must fit together, and is of no use for keys in files.
+fn judge_fetching(raw: &RawIssuer, source: &KeySource, report: &mut Report) {
+    let KeySource::JwksUrl(source) = source else {
+        let spans = [raw.jwks_refresh.span, raw.jwks_stale.span];
+        let ca = raw.jwks_ca.as_ref().map(|ca| ca.span);
+        for span in spans.into_iter().chain(ca).filter(|span| span.is_written()) {
+            report
+                .error(span, format!("the keys of issuer `{}` are not fetched", raw.issuer.value))
+                .help("remove it, or write `jwks_url`");
+        }
+        return;
+    };
+    if source.stale < source.refresh {
+        let shorter = [raw.jwks_stale.span, raw.jwks_refresh.span];
+        let written = shorter.into_iter().find(|span| span.is_written());
+        report
+            .error(
+                written.unwrap_or(raw.issuer.span),
+                "keys would end before they are fetched again",
+            )
+            .help("write a `jwks_stale` that is longer than `jwks_refresh`");
+    }
+    if let (Scheme::Http, Some(ca)) = (source.url.scheme, &raw.jwks_ca) {
+        report
+            .error(ca.span, "these keys are not fetched over TLS")
+            .help("write `https://` in `jwks_url`, or remove `jwks_ca`");
+    }
 }
 
 /// A shared secret checks HS256 and nothing else, and nothing else checks HS256: with a public key

@@ -12,7 +12,7 @@ use super::tenant_file::TenantFile;
 use super::tenants::Tenants;
 use super::tiers::Tiers;
 use super::zones::Zones;
-use super::{Identity, KeySource, RoutingTable, TenantCount, TenantState, identity, proof};
+use super::{Identity, RoutingTable, TenantCount, TenantState, identity, proof};
 use crate::diagnostic::{Diagnostic, Rejected, SourceText};
 use crate::document::{self, Findings, Report, Span, Written, beside};
 use crate::raw::{self, RawRouting, RawTenantFile};
@@ -133,7 +133,9 @@ impl Loading<'_> {
             domains,
             tenants_by_stamp,
         };
-        (table, tls_places.into_files(), kept)
+        let mut tls_files = tls_places.into_files();
+        tls_files.extend(identity::files_of_tls(&raw.identity, self.file));
+        (table, tls_files, kept)
     }
 
     fn tenant_files(&self, raw: &[RawTenantFile]) -> Vec<PathBuf> {
@@ -166,10 +168,6 @@ fn add_tenant_files(
 impl Identity {
     /// The files with the keys of all issuers.
     pub fn key_files(&self) -> impl Iterator<Item = PathBuf> {
-        self.jwt.iter().map(|rule| match &rule.keys {
-            KeySource::JwksFile(path)
-            | KeySource::PublicKeyFile(path)
-            | KeySource::HmacSecretFile(path) => path.clone(),
-        })
+        self.jwt.iter().filter_map(|rule| rule.keys.file().cloned())
     }
 }

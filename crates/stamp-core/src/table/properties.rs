@@ -82,6 +82,13 @@ fn identity_to_toml(identity: &Identity, out: &mut String) {
         let names = format!("{:?}", cookie.names).to_lowercase();
         writeln!(out, "[identity.cookie]\nname = {:?}\nnames = \"{names}\"", cookie.name).unwrap();
     }
+    match &identity.token {
+        TokenPlace::Bearer => {}
+        TokenPlace::Cookie(name) => writeln!(out, "[identity.token]\ncookie = {name:?}").unwrap(),
+        TokenPlace::Header(name) => {
+            writeln!(out, "[identity.token]\nheader = \"{name}\"").unwrap();
+        }
+    }
     for rule in &identity.jwt {
         issuer_to_toml(rule, out);
     }
@@ -90,15 +97,22 @@ fn identity_to_toml(identity: &Identity, out: &mut String) {
 fn issuer_to_toml(rule: &IssuerRule, out: &mut String) {
     let algorithms: Vec<String> =
         rule.algorithms.iter().map(|algorithm| format!("{algorithm:?}")).collect();
-    let (key, path) = match &rule.keys {
-        KeySource::JwksFile(path) => ("jwks_file", path),
-        KeySource::PublicKeyFile(path) => ("public_key_file", path),
-        KeySource::HmacSecretFile(path) => ("hmac_secret_file", path),
+    let keys = match &rule.keys {
+        KeySource::JwksFile(path) => format!("jwks_file = {path:?}"),
+        KeySource::JwksUrl(source) => format!(
+            "jwks_url = \"{}\"\njwks_refresh = \"{}ms\"\njwks_stale = \"{}ms\"{}",
+            source.url,
+            source.refresh.as_millis(),
+            source.stale.as_millis(),
+            source.ca.as_ref().map(|ca| format!("\njwks_ca = {ca:?}")).unwrap_or_default(),
+        ),
+        KeySource::PublicKeyFile(path) => format!("public_key_file = {path:?}"),
+        KeySource::HmacSecretFile(path) => format!("hmac_secret_file = {path:?}"),
     };
     writeln!(
         out,
         "[[identity.jwt]]\nissuer = {:?}\naudiences = {:?}\nalgorithms = {algorithms:?}\n\
-         {key} = {path:?}\ntenant_claim = {:?}\nleeway = \"{}ms\"",
+         {keys}\ntenant_claim = {:?}\nleeway = \"{}ms\"",
         rule.issuer,
         rule.audiences,
         rule.tenant_claim.join("."),
@@ -250,13 +264,16 @@ fn stamp_text() -> impl Strategy<Value = String> {
     })
 }
 
-const IDENTITIES: [&str; 3] = [
+const IDENTITIES: [&str; 4] = [
     "",
     "[identity]\nconflict = \"report\"\n[identity.host]\npatterns = [\"{tenant}.a.x\"]\n\
      neutral = [\"n.x\", \"m.x\"]\nunknown = \"reject\"\n[identity.cookie]\nname = \"c\"\n",
     "[identity.header]\ntenant_name = \"X-T\"\naccept_from = \"never\"\n[[identity.jwt]]\n\
      issuer = \"https://i/\"\naudiences = [\"a\", \"b\"]\nalgorithms = [\"EdDSA\", \"PS256\"]\n\
      public_key_file = \"k.pem\"\ntenant_claim = \"a.b\"\nstamp_claim = \"c\"\nleeway = \"1s\"\n",
+    "[identity]\ntoken = { cookie = \"Session\" }\n[[identity.jwt]]\nissuer = \"i\"\n\
+     audiences = [\"a\"]\nalgorithms = [\"ES256\"]\njwks_url = \"https://i.x:8443/k?a=b\"\n\
+     jwks_refresh = \"5s\"\njwks_stale = \"1h\"\njwks_ca = \"ca.pem\"\ntenant_claim = \"t\"\n",
 ];
 
 prop_compose! {

@@ -1,5 +1,6 @@
 //! Every kind of mistake in routing.toml: where it is said to be, and in which words.
 
+mod issuers;
 mod tenant_file;
 mod tiers;
 mod tls;
@@ -361,7 +362,8 @@ fn keys_fit_their_algorithms() {
 
 #[test]
 fn an_issuer_has_exactly_one_source_of_keys() {
-    let help = "write exactly one of `jwks_file`, `public_key_file` and `hmac_secret_file`";
+    let help = "write exactly one of `jwks_url`, `jwks_file`, `public_key_file` and \
+                `hmac_secret_file`";
     check_with_stamps(
         &format!("{ISSUER}algorithms = [\"RS256\"]\n"),
         &format!("routing.toml:3: <\"i\"> issuer `i` has no keys; help: {help}"),
