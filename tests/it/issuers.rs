@@ -166,7 +166,7 @@ async fn kept(gateway: &Gateway) {
 async fn keys_that_cannot_be_fetched_again_are_good_for_their_time_and_no_longer() {
     let key = key("k1");
     let mut issuer = Issuer::publishing(&[&key]).await;
-    let pair = with(&issuer.rule("jwks_refresh = \"1s\"\njwks_stale = \"3s\"")).await;
+    let pair = with(&issuer.rule("jwks_refresh = \"1s\"\njwks_stale = \"10s\"")).await;
     known(&pair.gateway, 1).await;
     issuer.server().kill().await;
     let token = key.sign(&claims("acme"));
