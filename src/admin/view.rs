@@ -16,9 +16,11 @@ use crate::state::report::{EndpointInfo, StampInfo};
 use crate::state::{InFlightOf, ReloadStatus, StampFlights, View};
 
 mod asks;
+mod diff;
 mod drill;
 
 pub use asks::{DrainAsk, ReasonAsk, StateAsk};
+pub use diff::{DiffView, KeysView, MovesView, NowhereView, PoolView};
 pub use drill::{DrillAsk, DrillView, DrillsView, ShareView};
 
 /// A time span written as in the files: "10m".
@@ -235,6 +237,9 @@ pub struct TenantView {
     pub residency: Vec<String>,
     /// The stamp that answers for it now.
     pub answered_by: Option<String>,
+    /// It has no entry: a hash of its name places it there.
+    #[serde(default)]
+    pub placed: bool,
 }
 
 /// `GET /v1/tenants`

@@ -99,7 +99,6 @@ async fn keys_that_have_no_effect_yet_are_unknown() {
         GATEWAY.replace("name = \"public\"\n", "name = \"public\"\nproxy_protocol = \"off\"\n");
     assert_refused(&gateway, ROUTING, &["gateway.toml:4:1", "unknown", "proxy_protocol"]).await;
     for later in [
-        "[placement]\nstamps = [\"a\"]\n",
         "[tier.gold]\npriority = 10\n",
         "[[identity.jwt]]\nissuer = \"x\"\naudiences = [\"y\"]\nalgorithms = [\"ES256\"]\n\
          tenant_claim = \"tid\"\njwks_url = \"https://x.test/\"\n",
@@ -112,9 +111,6 @@ async fn keys_that_have_no_effect_yet_are_unknown() {
 async fn values_that_have_no_effect_yet_are_refused() {
     let later = "[defaults.stamp.pool]\nprotocol = \"h2\"\n";
     assert_refused(GATEWAY, &format!("{ROUTING}{later}"), &["routing.toml:8:"]).await;
-    let tenants =
-        ROUTING.replace("version = 1\n", "version = 1\n[identity]\nunknown_tenant = \"hash\"\n");
-    assert_refused(GATEWAY, &tenants, &["routing.toml:3:"]).await;
     let listener =
         GATEWAY.replace("name = \"public\"\n", "name = \"public\"\nprotocols = [\"h2c\"]\n");
     assert_refused(&listener, ROUTING, &["gateway.toml:4:"]).await;

@@ -4,6 +4,7 @@
 mod endpoint;
 mod identity;
 mod leaf;
+mod placement;
 mod stamp;
 
 use toml::Spanned;
@@ -21,6 +22,7 @@ pub use leaf::{
     IdentityHeader, ProbePath, ShortOrLong, StatusRange, Zone, parse_certificate_name,
     parse_domain, parse_zone,
 };
+pub use placement::{RawPlace, RawPlacement};
 pub use stamp::{
     OwnId, PoolProtocol, RawEdge, RawEndpoint, RawFailback, RawHealth, RawPassive, RawPool,
     RawRetry, RawStamp, RawStampPolicy, RawTls,
@@ -43,6 +45,8 @@ as_written! {
         pub tenant_file: Vec<RawTenantFile> = [],
         /// Hosts that belong to customers, and the tenant that each names.
         pub domains: Named<Written<TenantId<'static>>> = {},
+        /// Where tenants live that have no entry: with `unknown_tenant = "hash"` only.
+        pub placement: RawPlacement = {},
     }
 
     /// Policies of stamps that say nothing else.
