@@ -48,6 +48,9 @@ pub struct Told {
     /// A concrete mend.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// A second place that explains the mistake: "first entry: tenants.csv:2".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The line as written.
     pub source_line: String,
 }
@@ -142,6 +145,9 @@ impl Serialize for Report {
 impl fmt::Display for Told {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
+        if let Some(note) = &self.note {
+            write!(out, " ({note})")?;
+        }
         match &self.help {
             Some(help) => write!(out, " ({help})"),
             None => Ok(()),
@@ -188,12 +194,17 @@ fn told(diagnostic: &Diagnostic, source: &SourceText) -> Told {
     let line = text.get(lines.clone()).unwrap_or_default().trim_end_matches(['\r', '\n']);
     let before = text.get(lines.start..start).unwrap_or_default();
     let shown = line.get(..line.floor_char_boundary(SOURCE_LINE_BYTES_MAX)).unwrap_or_default();
+    let note = diagnostic.note.as_ref().map(|(place, words)| {
+        let start = text.floor_char_boundary(place.start);
+        format!("{words}: {}:{}", source.path.display(), line_number(text, start))
+    });
     Told {
         file: source.path.display().to_string(),
         line: line_number(text, lines.start),
         column: before.chars().count() + 1,
         message: diagnostic.message.clone(),
         help: diagnostic.help.clone(),
+        note,
         source_line: shown.to_owned(),
     }
 }

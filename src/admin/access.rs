@@ -152,7 +152,8 @@ impl Access {
             Entry::Tokens(tokens) => tokens,
         };
         let token = owner(tokens, &request.headers).ok_or_else(Problem::unauthorized)?;
-        let wanted = if is_looking(&request.method) { Role::Viewer } else { Role::Operator };
+        let looks = is_looking(&request.method) || is_question(&request.uri);
+        let wanted = if looks { Role::Viewer } else { Role::Operator };
         if token.role < wanted {
             let detail = "This token may look, but not change anything.";
             return Err(Problem::new(StatusCode::FORBIDDEN, "operator_required", detail)
@@ -215,6 +216,11 @@ pub fn check(settings: &Settings) -> Result<(), Report> {
 /// Does this method only look?
 pub(super) fn is_looking(method: &Method) -> bool {
     *method == Method::GET || *method == Method::HEAD
+}
+
+/// Is this asked by POST and changes nothing all the same?
+fn is_question(uri: &Uri) -> bool {
+    matches!(uri.path(), "/v1/config/validate" | "/v1/config/diff")
 }
 
 /// What probes and scrapers read without a token.

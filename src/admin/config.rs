@@ -1,4 +1,5 @@
-//! The configuration in force, and reloads on demand. How a reload is made is `source`'s business.
+//! The configuration in force, questions about the files, and reloads on demand. How a reload is made
+//! is `source`'s business.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::access::Actor;
 use super::ask::{self, Flag, Nothing};
 use super::audit::Attempt;
 use super::problem::Problem;
-use super::view::{ConfigView, ReloadView};
+use super::view::{CheckedView, ConfigView, DiffView, ReloadView};
 use crate::source::{Guard, Mode, ReloadAsk, ReloadOutcome};
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -29,6 +30,28 @@ pub(super) async fn show(Shared(admin): Shared<Arc<AdminState>>) -> Response {
     let status = admin.state.reload_status();
     let file = admin.routing_file.display().to_string();
     Json(ConfigView::new(&admin.state, &status, file)).into_response()
+}
+
+/// `POST /v1/config/validate`: what a start or a reload would say of the files on disk.
+pub(super) async fn validate(
+    Shared(admin): Shared<Arc<AdminState>>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let Nothing {} = ask::query(request.uri())?;
+    let Nothing {} = ask::body(request).await?;
+    let validated = admin.reloader.validate().await.map_err(Problem::of_report)?;
+    Ok(Json(CheckedView::valid(&validated)).into_response())
+}
+
+/// `POST /v1/config/diff`: what the files on disk would change.
+pub(super) async fn compare(
+    Shared(admin): Shared<Arc<AdminState>>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let Nothing {} = ask::query(request.uri())?;
+    let Nothing {} = ask::body(request).await?;
+    let comparison = admin.reloader.compare().await.map_err(Problem::of_report)?;
+    Ok(Json(DiffView::new(comparison)).into_response())
 }
 
 /// `POST /v1/config/reload[?force=true&dry_run=true]`

@@ -183,6 +183,8 @@ fn router(admin: Arc<AdminState>, door: Door) -> Router {
         .route("/v1/events", get(events::follow))
         .route("/v1/config", get(config::show))
         .route("/v1/config/reload", post(config::reload))
+        .route("/v1/config/validate", post(config::validate))
+        .route("/v1/config/diff", post(config::compare))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .with_state(admin)

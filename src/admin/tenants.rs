@@ -11,6 +11,7 @@ use serde::Deserialize;
 use stamp_core::directory::Tenant;
 use stamp_core::id::{StampId, StampIndex, TenantId};
 use stamp_core::standing::{Serving, Slot};
+use stamp_core::table::{Located, TenantState};
 
 use super::AdminState;
 use super::ask;
@@ -39,9 +40,11 @@ pub(super) async fn one(
 ) -> Result<Response, Problem> {
     let id = TenantId::parse(&id).map_err(|_no_id| Problem::unknown_tenant())?;
     let view = admin.state.view();
-    let directory = &view.table.directory;
-    let index = directory.find(id.as_str()).ok_or_else(Problem::unknown_tenant)?;
-    Ok(Json(tenant(&view, id.as_str(), directory.tenant(index))).into_response())
+    let found = match view.table.locate(&id).ok_or_else(Problem::unknown_tenant)? {
+        Located::Listed(index) => tenant(&view, id.as_str(), view.table.directory.tenant(index)),
+        Located::Placed(home) => placed(&view, id.as_str(), home),
+    };
+    Ok(Json(found).into_response())
 }
 
 /// `GET /v1/tenants?stamp=&prefix=&limit=&cursor=`
@@ -97,8 +100,7 @@ fn page(view: &View, listing: &Listing, stamp: Option<StampIndex>, limit: usize)
 
 fn tenant(view: &View, name: &str, tenant: Tenant) -> TenantView {
     let table = &view.table;
-    let answers =
-        answering(view, name, tenant).map(|stamp| table.stamp(stamp).id.as_str().to_owned());
+    let allows = |to| table.fence_allows(tenant.fence, table.stamp(to).residency);
     let tier = table.tier(tenant.tier);
     let load = view.tenants.load(name);
     TenantView {
@@ -106,7 +108,29 @@ fn tenant(view: &View, name: &str, tenant: Tenant) -> TenantView {
         stamp: table.stamp(tenant.home).id.as_str().to_owned(),
         state: view::tenant_state(tenant.state).to_owned(),
         residency: table.fence_zones(tenant.fence).map(str::to_owned).collect(),
-        answered_by: answers,
+        answered_by: answering(view, name, tenant.home, allows),
+        placed: false,
+        tier: tier.name.to_string(),
+        limits: LimitsView::new(tier),
+        in_flight: load.in_flight,
+        refused: load.refused,
+    }
+}
+
+/// A tenant without an entry, whom a hash of its name places there: it is fenced like its home.
+fn placed(view: &View, name: &str, home: StampIndex) -> TenantView {
+    let table = &view.table;
+    let stamp = table.stamp(home);
+    let tier = table.tier_of(None);
+    let load = view.tenants.load(name);
+    let zones = stamp.residency.map(|zone| table.residency_name(zone).to_owned());
+    TenantView {
+        tenant: name.to_owned(),
+        stamp: stamp.id.as_str().to_owned(),
+        state: view::tenant_state(TenantState::Active).to_owned(),
+        residency: zones.into_iter().collect(),
+        answered_by: answering(view, name, home, |to| table.stamp_fence_allows(home, to)),
+        placed: true,
         tier: tier.name.to_string(),
         limits: LimitsView::new(tier),
         in_flight: load.in_flight,
@@ -115,16 +139,20 @@ fn tenant(view: &View, name: &str, tenant: Tenant) -> TenantView {
 }
 
 /// The stamp that answers for this tenant now: not one that its fence forbids.
-fn answering(view: &View, name: &str, tenant: Tenant) -> Option<StampIndex> {
-    let standing = view.standings.stamps.get(tenant.home.at())?;
-    let over = |place: u8| view.table.stamp(tenant.home).failover.get(usize::from(place));
+fn answering(
+    view: &View,
+    name: &str,
+    home: StampIndex,
+    allows: impl Fn(StampIndex) -> bool,
+) -> Option<String> {
+    let standing = view.standings.stamps.get(home.at())?;
+    let over = |place: u8| view.table.stamp(home).failover.get(usize::from(place));
     let stamp = match standing.serving {
-        Serving::Home => tenant.home,
+        Serving::Home => home,
         Serving::Split { edge, away } if Slot::of(name).is_away(away) => over(edge)?.to,
-        Serving::Split { .. } => tenant.home,
+        Serving::Split { .. } => home,
         Serving::Edge(place) => over(place)?.to,
         Serving::Nobody => return None,
     };
-    let residency = view.table.stamp(stamp).residency;
-    view.table.fence_allows(tenant.fence, residency).then_some(stamp)
+    allows(stamp).then(|| view.table.stamp(stamp).id.as_str().to_owned())
 }

@@ -16,11 +16,13 @@ use crate::state::report::{EndpointInfo, StampInfo};
 use crate::state::{InFlightOf, ReloadStatus, StampFlights, State};
 
 mod asks;
+mod diff;
 mod drill;
 mod issuers;
 mod tenants;
 
 pub use asks::{DrainAsk, ReasonAsk, StateAsk};
+pub use diff::{DiffView, KeysView, MovesView, NowhereView, PoolView};
 pub use drill::{DrillAsk, DrillView, DrillsView, ShareView};
 pub use issuers::IssuerView;
 pub use tenants::{LimitsView, TenantView, TenantsView};

@@ -46,6 +46,9 @@ pub(super) enum Failure {
     /// The drill that was waited for did not run to its end.
     #[error("the drill was {0}")]
     DrillEnded(String),
+    /// No failure: what was compared is not the same.
+    #[error("there are differences")]
+    Different,
     /// It took longer than it was given.
     #[error("the deadline is over and there are {0} in flight")]
     TimedOut(String),
@@ -90,6 +93,11 @@ impl Failure {
         ExitCode::from(self.code())
     }
 
+    /// Did the command say all there is to say on standard output?
+    pub(super) const fn is_an_answer(&self) -> bool {
+        matches!(self, Self::Different)
+    }
+
     const fn code(&self) -> u8 {
         match self {
             Self::Run(_)
@@ -103,6 +111,7 @@ impl Failure {
             Self::Unreachable { .. } | Self::Answer(_) => 4,
             Self::Refused(_) => 5,
             Self::TimedOut(_) => 6,
+            Self::Different => 7,
         }
     }
 
@@ -123,6 +132,7 @@ impl Failure {
             | Self::NotReady(_)
             | Self::DrainEnded(_)
             | Self::DrillEnded(_)
+            | Self::Different
             | Self::TimedOut(_) => Vec::new(),
         }
     }
@@ -154,6 +164,7 @@ mod tests {
         assert_eq!(Failure::Unreachable { address, source }.code(), 4);
         assert_eq!(Failure::Refused(RefusalView::default()).code(), 5);
         assert_eq!(Failure::TimedOut(String::new()).code(), 6);
+        assert_eq!(Failure::Different.code(), 7);
         assert_eq!(Failure::NotReady(String::new()).code(), 1);
         assert_eq!(Failure::Configuration(Vec::new()).code(), 3);
     }

@@ -4,6 +4,7 @@
 mod address;
 mod check;
 mod client;
+mod diff;
 mod failure;
 mod operate;
 mod print;
@@ -43,6 +44,8 @@ enum Command {
         #[command(flatten)]
         output: OutputFlag,
     },
+    /// Tell what the files would change, by meaning: exit code 0 = nothing, 7 = something
+    Diff(DiffFlags),
     /// Print the JSON Schema of a configuration file
     Schema {
         /// Which file
@@ -93,6 +96,23 @@ struct OutputFlag {
     /// How data is printed
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
+}
+
+#[derive(Debug, Args)]
+struct DiffFlags {
+    /// Compare the files of this gateway.toml, or of its directory, with the table that its gateway
+    /// accepted last, and ask no gateway
+    #[arg(short, long, value_name = "PATH", conflicts_with = "admin")]
+    config: Option<PathBuf>,
+    /// Compare them with the files of this gateway.toml, or of its directory, instead
+    #[arg(long, value_name = "PATH", requires = "config")]
+    from: Option<PathBuf>,
+    #[arg(long, value_name = "URL", help = ADMIN_HELP)]
+    admin: Option<Address>,
+    #[arg(long, value_name = "FILE", help = TOKEN_HELP)]
+    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputFlag,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -260,7 +280,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            print::complain(&failure);
+            if !failure.is_an_answer() {
+                print::complain(&failure);
+            }
             failure.exit_code()
         }
     }
@@ -275,6 +297,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Ok(demo::run(ports, print::line)?)
         }
         Command::Check { config, output } => check::check(&config.config, output.output),
+        Command::Diff(flags) => diff::diff(flags),
         Command::Schema { file } => check::schema(file),
         Command::Stamps(operator) => operate::stamps(&operator),
         Command::Status(operator) => operate::status(&operator),

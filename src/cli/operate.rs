@@ -19,7 +19,7 @@ use crate::admin::view::{
 };
 use crate::clock::Clock;
 
-fn runtime() -> Result<Runtime, Failure> {
+pub(super) fn runtime() -> Result<Runtime, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.map_err(|source| Failure::System { what: "start", source })
 }

@@ -14,10 +14,14 @@ pub(super) fn admit(
     view: &WorkerView,
     target: &Target,
 ) -> Result<Option<TenantPlace>, ProxyError> {
-    let Some(tenant) = target.tenant else { return Ok(None) };
-    let admitted = view.tenants.admit(&view.table, tenant, worker.lately());
+    let now = worker.lately();
+    let admitted = match (target.tenant, &target.placed) {
+        (Some(tenant), _) => view.tenants.admit(&view.table, tenant, now),
+        (None, Some(name)) => view.tenants.admit_placed(&view.table, name.as_str(), now),
+        (None, None) => return Ok(None),
+    };
     let place = admitted.inspect_err(|refusal| {
-        worker.counts().limited(&view.table.tier_of(Some(tenant)).name, refusal.reason());
+        worker.counts().limited(&view.table.tier_of(target.tenant).name, refusal.reason());
     })?;
     Ok(Some(place))
 }

@@ -23,8 +23,8 @@ pub(super) fn needs(target: &Target, method: MethodClass, view: &WorkerView) -> 
     let standing = view.standings.stamps.get(target.home.at());
     let is_split = standing.is_some_and(|it| matches!(it.serving, Serving::Split { .. }));
     // The name is hashed only where that decides something.
-    let slot = target.tenant.filter(|_| is_split);
-    let slot = slot.map_or(Slot::OF_NOBODY, |tenant| Slot::of(directory.name(tenant)));
+    let name = if is_split { target.tenant_name(&view.table) } else { None };
+    let slot = name.map_or(Slot::OF_NOBODY, Slot::of);
     Needs { home: target.home, fence, method, slot }
 }
 

@@ -364,7 +364,7 @@ impl Call<'_> {
     /// Tells the fleet what the attempt taught; a trial is the fleet's to free from then on.
     fn report(&self, place: &mut Place<'_>, kind: Option<FailureKind>) {
         let Some(kind) = kind else { return };
-        let tenant = self.target.tenant.map(|tenant| u64::from(tenant.0));
+        let tenant = self.target.witness();
         let trial = place.trial.take().map(Trial::settle).is_some();
         self.worker().report(AttemptReport {
             endpoint: place.cell.number,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Uri};
-use stamp_core::id::{StampIndex, TenantIndex};
+use stamp_core::id::StampIndex;
 use stamp_core::resolve::Target;
 use stamp_core::standing::Serving;
 use stamp_core::time::Moment;
@@ -29,7 +29,7 @@ pub(crate) struct Record {
     pub(super) request_id: Option<HeaderValue>,
     /// What the request was resolved by; the places below are of its table.
     pub(super) view: Option<Rc<WorkerView>>,
-    pub(super) tenant: Option<TenantIndex>,
+    pub(super) target: Option<Target>,
     /// What it counts for in the limits of its tenant: until the answer or the tunnel ends.
     pub(super) place: Option<TenantPlace>,
     pub(super) source: Option<&'static str>,
@@ -64,7 +64,7 @@ impl Record {
             client,
             request_id: None,
             view: None,
-            tenant: None,
+            target: None,
             place: None,
             source: None,
             home: None,
@@ -90,16 +90,18 @@ impl Record {
     pub(super) fn take_target(&mut self, target: &Target) {
         self.source = Some(target.source.as_str());
         self.home = Some(target.home);
-        self.tenant = target.tenant;
+        self.target = Some(*target);
     }
 
     /// The tenant's name, if one is known.
     pub(super) fn tenant(&self) -> Option<&str> {
-        Some(self.view.as_ref()?.table.directory.name(self.tenant?))
+        self.target.as_ref()?.tenant_name(&self.view.as_ref()?.table)
     }
 
     fn tier(&self) -> Option<&str> {
-        Some(&self.view.as_ref()?.table.tier_of(Some(self.tenant?)).name)
+        self.tenant()?;
+        let tenant = self.target.as_ref()?.tenant;
+        Some(&self.view.as_ref()?.table.tier_of(tenant).name)
     }
 
     /// The stamp's part of the time is over.

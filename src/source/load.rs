@@ -32,6 +32,17 @@ impl Files {
         self.0.insert(path, bytes);
     }
 
+    /// The file of this path. The program that wrote a copy may have started elsewhere: what was
+    /// relative for it ends the whole path.
+    fn find(&self, path: &Path) -> Option<Arc<[u8]>> {
+        let whole = std::path::absolute(path).ok()?;
+        let is_same = |known: &Path| {
+            known.is_relative() && whole.ends_with(known.strip_prefix(".").unwrap_or(known))
+        };
+        let found = self.0.get(path).or_else(|| self.0.get(&whole));
+        found.or_else(|| self.0.iter().find(|(known, _)| is_same(known)).map(|(_, it)| it)).cloned()
+    }
+
     /// Their paths.
     pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         self.0.keys()
@@ -65,6 +76,24 @@ pub(super) struct Loaded {
     pub(super) tls: Upstreams,
     pub(super) warnings: Report,
     pub(super) files: Files,
+    /// routing.toml, and where it names each stamp.
+    pub(super) main: SourceText,
+    pub(super) stamp_places: Vec<Range<usize>>,
+}
+
+/// What stood before: tenants whose rows are bad keep their entry of then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Former<'a> {
+    pub(super) table: &'a RoutingTable,
+    /// What was made of files that have not changed is kept.
+    pub(super) tls: Option<&'a Upstreams>,
+}
+
+impl<'a> Former<'a> {
+    /// The View in force.
+    pub(super) fn of(view: &'a View) -> Self {
+        Self { table: &view.table, tls: Some(&view.tls) }
+    }
 }
 
 impl Loaded {
@@ -132,7 +161,7 @@ pub(super) fn routing_file(config: &Path) -> Option<PathBuf> {
 pub(super) fn load(
     wanted: &Wanted,
     inputs: Inputs<'_>,
-    former: Option<&View>,
+    former: Option<Former<'_>>,
     clock: Clock,
 ) -> Result<Loaded, Report> {
     let mut files = Files::default();
@@ -140,7 +169,7 @@ pub(super) fn load(
         let bytes = match inputs {
             Inputs::Disk => read(path)?,
             Inputs::Copy(copy) => {
-                copy.0.get(path).cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?
+                copy.find(path).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?
             }
         };
         files.add(path.to_owned(), Arc::clone(&bytes));
@@ -149,7 +178,7 @@ pub(super) fn load(
     let main = &wanted.routing;
     let bytes = read(main).map_err(|error| unreadable(main, &error))?;
     let main = text(main, &bytes)?;
-    let table = former.map(|view| &*view.table);
+    let table = former.map(|former| former.table);
     let circumstances = Circumstances { former: table, own: &wanted.own };
     let loaded = table::load_in(main.clone(), &mut read, circumstances)?;
     let keys = KeyRing::build(&loaded.table.identity.jwt, &mut read).map_err(|errors| {
@@ -157,9 +186,9 @@ pub(super) fn load(
         let files: Vec<_> = errors.iter().map(of).collect();
         Report::of_files(files.iter().map(|(path, fault)| (path.as_path(), fault.clone())))
     });
-    let former = former.map(|view| &*view.tls);
+    let former = former.and_then(|former| former.tls);
     let tls = Upstreams::build(&loaded.table, former, clock, &mut read)
-        .map_err(|errors| told_of_tls(&errors, &loaded.tls_files, main));
+        .map_err(|errors| told_of_tls(&errors, &loaded.tls_files, main.clone()));
     let (keys, tls) = match (keys, tls) {
         (Ok(keys), Ok(tls)) => (keys, tls),
         (Err(report), Ok(_)) | (Ok(_), Err(report)) => return Err(report),
@@ -173,7 +202,8 @@ pub(super) fn load(
         wanted.state.as_ref().and_then(|state| kept::read(state, issuer, clock.wall()))
     });
     let warnings = Report::warnings(loaded.warnings, loaded.sources);
-    Ok(Loaded { table: loaded.table, keys, tls, warnings, files })
+    let (table, stamp_places) = (loaded.table, loaded.stamp_places);
+    Ok(Loaded { table, keys, tls, warnings, files, main, stamp_places })
 }
 
 /// Mistakes in files of TLS, told where routing.toml names them.

@@ -2,6 +2,7 @@
 //! issuers publish. What is refused
 //! changes nothing; what is accepted is on disk before it is in force.
 
+mod compare;
 mod keys;
 mod load;
 mod snapshot;
@@ -14,6 +15,7 @@ use stamp_core::diff;
 use stamp_core::table::RoutingTable;
 use tokio::sync::Mutex;
 
+pub use compare::{Comparison, Nowhere, Validated, compare_files};
 pub use keys::run as keep_keys;
 pub use load::{Files, load_settings};
 pub use watch::run as watch;
@@ -21,8 +23,8 @@ pub use watch::run as watch;
 use crate::clock::Clock;
 use crate::diagnostics::Report;
 use crate::settings::{Settings, restart_keys};
-use crate::state::{Command, Installation, ReloadResult, State};
-use load::{Inputs, Loaded, Wanted};
+use crate::state::{Command, Installation, ReloadResult, State, View};
+use load::{Former, Inputs, Loaded, Wanted};
 
 /// Loads, guards, persists and installs tables: one at a time.
 #[derive(Debug)]
@@ -132,7 +134,8 @@ pub fn first(settings: &Settings, clock: Clock) -> Result<First, Report> {
 /// Judges the files as a start would, and changes nothing: the table and what was let pass.
 pub fn check(settings: &Settings, clock: Clock) -> Result<(RoutingTable, Report), Report> {
     let loaded = load::load(&Wanted::of(settings), Inputs::Disk, None, clock)?;
-    Ok((loaded.table, loaded.warnings))
+    let warnings = compare::warnings(&loaded);
+    Ok((loaded.table, warnings))
 }
 
 /// Judges the routing.toml of a gateway.toml that is refused, as far as it can be found.
@@ -182,25 +185,15 @@ impl Reloader {
         ask: ReloadAsk,
     ) -> Result<ReloadOutcome, Report> {
         let former = self.state.view();
-        let old = Arc::clone(&former.table);
-        let clock = self.state.clock();
-        let config = self.config.clone();
-        let in_force = running.settings.clone();
-        let loading = tokio::task::spawn_blocking(move || {
-            let settings = load_settings(&config)?;
-            let wanted = Wanted::of(&settings).beside(&in_force);
-            let loaded = load::load(&wanted, Inputs::Disk, Some(&former), clock)?;
-            Ok((settings, loaded))
-        });
-        let (settings, loaded) = loading.await.unwrap_or_else(|panic| Err(self.failure(&panic)))?;
+        let tenants_before = former.table.directory.len();
+        let (settings, loaded, moves) = self.read(running, former).await?;
         let stale = self.state.reload_status().stale;
         if loaded.files == running.files && settings.live == running.settings.live && !stale {
             return Ok(ReloadOutcome::Unchanged);
         }
-        let moves = diff::moves(&old, &loaded.table);
         if ask.guard == Guard::Keep {
             let share_max = settings.live.guard_percent;
-            diff::guard(&moves, old.directory.len(), share_max)
+            diff::guard(&moves, tenants_before, share_max)
                 .map_err(|refusal| Report::of_file(&settings.routing.file, refusal.to_string()))?;
         }
         let restart_needed = restart_keys(&running.settings, &settings);
@@ -209,6 +202,25 @@ impl Reloader {
             summary.generation = self.apply(running, settings, loaded).await?;
         }
         Ok(ReloadOutcome::Accepted(Box::new(summary)))
+    }
+
+    /// Reads and judges the files, and compares them with what is in force.
+    async fn read(
+        &self,
+        running: &Running,
+        former: Arc<View>,
+    ) -> Result<(Settings, Loaded, diff::Moves), Report> {
+        let clock = self.state.clock();
+        let config = self.config.clone();
+        let in_force = running.settings.clone();
+        let loading = tokio::task::spawn_blocking(move || {
+            let settings = load_settings(&config)?;
+            let wanted = Wanted::of(&settings).beside(&in_force);
+            let loaded = load::load(&wanted, Inputs::Disk, Some(Former::of(&former)), clock)?;
+            let moves = diff::moves(&former.table, &loaded.table);
+            Ok((settings, loaded, moves))
+        });
+        loading.await.unwrap_or_else(|panic| Err(self.failure(&panic)))
     }
 
     /// On disk first, then in force.

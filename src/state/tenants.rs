@@ -255,6 +255,18 @@ impl TenantCells {
         }
     }
 
+    /// The same for a tenant without an entry: it has no place in the table, and is found by its name,
+    /// behind one of the registry's locks.
+    pub fn admit_placed(
+        &self,
+        table: &RoutingTable,
+        name: &str,
+        now: Moment,
+    ) -> Result<TenantPlace, TenantRefusal> {
+        let limits = table.tier_of(None).limits;
+        self.registry.cell(name, limits, now).enter(limits, now)
+    }
+
     /// What the tenant of this name has in flight.
     #[must_use]
     pub fn load(&self, name: &str) -> TenantLoad {

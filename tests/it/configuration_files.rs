@@ -98,18 +98,12 @@ async fn keys_that_have_no_effect_yet_are_unknown() {
     let gateway =
         GATEWAY.replace("name = \"public\"\n", "name = \"public\"\nproxy_protocol = \"off\"\n");
     assert_refused(&gateway, ROUTING, &["gateway.toml:4:1", "unknown", "proxy_protocol"]).await;
-    for later in ["[placement]\nstamps = [\"a\"]\n"] {
-        assert_refused(GATEWAY, &format!("{ROUTING}{later}"), &["routing.toml:", "unknown"]).await;
-    }
 }
 
 #[tokio::test]
 async fn values_that_have_no_effect_yet_are_refused() {
     let later = "[defaults.stamp.pool]\nprotocol = \"h2\"\n";
     assert_refused(GATEWAY, &format!("{ROUTING}{later}"), &["routing.toml:8:"]).await;
-    let tenants =
-        ROUTING.replace("version = 1\n", "version = 1\n[identity]\nunknown_tenant = \"hash\"\n");
-    assert_refused(GATEWAY, &tenants, &["routing.toml:3:"]).await;
     let listener =
         GATEWAY.replace("name = \"public\"\n", "name = \"public\"\nprotocols = [\"h2c\"]\n");
     assert_refused(&listener, ROUTING, &["gateway.toml:4:"]).await;

@@ -25,6 +25,7 @@ mod command_line;
 mod configuration_files;
 mod connections;
 mod demonstration;
+mod directory;
 mod drain;
 mod drain_closing;
 mod drain_commands;

@@ -79,6 +79,7 @@ pub(crate) fn drawn(sketches: &[Sketch]) -> RoutingTable {
             .map(|sketch| TenantCount { all: sketch.tenants, active: sketch.tenants })
             .collect(),
         stamps,
+        placement: None,
     }
 }
 

@@ -41,6 +41,13 @@ pub struct StampId<'a>(Cow<'a, str>);
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantId<'a>(Cow<'a, str>);
 
+/// A tenant's name, by value: no table holds it, and the request that named it may be gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TenantName {
+    bytes: [u8; TENANT_ID_BYTES_MAX],
+    length: u8,
+}
+
 impl<'a> StampId<'a> {
     /// Reads a stamp id; upper case is folded, everything else must be right.
     pub fn parse(text: &'a str) -> Result<Self, IdError> {
@@ -100,6 +107,32 @@ impl<'a> TenantId<'a> {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TenantName {
+    /// The name of this tenant.
+    #[must_use]
+    pub fn of(id: &TenantId<'_>) -> Self {
+        let text = id.as_str().as_bytes();
+        let mut bytes = [0; TENANT_ID_BYTES_MAX];
+        for (byte, own) in bytes.iter_mut().zip(text) {
+            *byte = *own;
+        }
+        Self { bytes, length: u8::try_from(text.len()).unwrap_or_default() }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let bytes = self.bytes.get(..usize::from(self.length)).unwrap_or_default();
+        str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for TenantName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
     }
 }
 

@@ -201,7 +201,8 @@ fn entry(subject: Subject<'_>, state: OperatorState, order: Order) -> JournalEnt
 }
 
 /// How many tenants would have nowhere to go without this stamp: its own, and those of each home
-/// that it serves for now, where no other stamp that their edges declare is eligible.
+/// that it serves for now, where no other stamp that their edges declare is eligible. Those that a
+/// hash placed on a home are not known by name: together they count as one.
 #[must_use]
 pub fn would_strand(table: &RoutingTable, stamp: StampIndex, standings: &[StampStanding]) -> u32 {
     let is_eligible = |other: StampIndex| {
@@ -223,7 +224,8 @@ pub fn would_strand(table: &RoutingTable, stamp: StampIndex, standings: &[StampS
                 .iter()
                 .any(|edge| is_eligible(edge.to) && table.stamp_fence_allows(home_index, edge.to));
         if serves_it && !has_way {
-            tenants = tenants.saturating_add(table.tenants_on(home_index));
+            let placed = u32::from(table.is_placed_on(home_index));
+            tenants = tenants.saturating_add(table.tenants_on(home_index)).saturating_add(placed);
         }
     }
     tenants

@@ -4,11 +4,13 @@
 mod identity;
 mod load;
 mod own;
+mod placement;
 mod proof;
 #[cfg(test)]
 mod properties;
 mod stamps;
 mod tenant_file;
+mod tenant_rows;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -24,11 +26,13 @@ use std::time::Duration;
 use crate::directory::{Directory, FenceIndex};
 use crate::id::{EndpointIndex, StampId, StampIndex, TenantIndex};
 use crate::jwks::JwksSource;
+use crate::placement::Placement;
 use crate::standing::OperatorState;
 
 pub use crate::diagnostic::Rejected;
 pub use load::{Circumstances, FILE_BYTES_MAX, Loaded, load, load_in};
 pub use own::{OwnAddress, OwnDoor};
+pub use placement::Located;
 pub use tiers::{Tier, TierIndex};
 pub use tls::{ClientIdentity, TlsPolicy};
 
@@ -49,7 +53,12 @@ pub struct RoutingTable {
     pub directory: Directory,
     pub(crate) domains: BTreeMap<Box<str>, TenantIndex>,
     pub(crate) tenants_by_stamp: Vec<TenantCount>,
+    /// Where tenants live that have no entry.
+    pub(crate) placement: Option<Placement>,
 }
+
+/// More tenants than any breaker asks for as witnesses.
+const PLACED_ASSUMED: u32 = 1000;
 
 /// How many tenants live on a stamp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -468,10 +477,12 @@ impl RoutingTable {
         self.tenants_by_stamp.get(stamp.at()).copied().unwrap_or_default().all
     }
 
-    /// How many of them are active: suspended and offboarded ones send it nothing.
+    /// How many of them are active: suspended and offboarded ones send it nothing. Where tenants
+    /// are placed by a hash, nobody knows how many: then a thousand are assumed besides.
     #[must_use]
     pub fn active_tenants_on(&self, stamp: StampIndex) -> u32 {
-        self.tenants_by_stamp.get(stamp.at()).copied().unwrap_or_default().active
+        let placed = if self.is_placed_on(stamp) { PLACED_ASSUMED } else { 0 };
+        self.tenants_by_stamp.get(stamp.at()).copied().unwrap_or_default().active + placed
     }
 
     /// The name of a residency zone.

@@ -17,6 +17,9 @@ pub struct TenantView {
     pub residency: Vec<String>,
     /// The stamp that answers for it now.
     pub answered_by: Option<String>,
+    /// It has no entry: a hash of its name places it there.
+    #[serde(default)]
+    pub placed: bool,
     /// The tier that it is of.
     pub tier: String,
     /// What that allows it.

@@ -73,10 +73,7 @@ pub(super) struct Entered<Owner: Deref<Target: AsRef<Gauge>>> {
 impl<Owner: Deref<Target: AsRef<Gauge>>> Entered<Owner> {
     /// Counts a request in at the owner of a gauge, unless `let_in` has no room for one more than so
     /// many requests.
-    pub(super) fn into<E>(
-        owner: Owner,
-        let_in: impl Fn(u32) -> Result<u32, E>,
-    ) -> Result<Self, E> {
+    pub(super) fn into<E>(owner: Owner, let_in: impl Fn(u32) -> Result<u32, E>) -> Result<Self, E> {
         owner.as_ref().enter(let_in)?;
         Ok(Self { owner, counted: REQUEST })
     }

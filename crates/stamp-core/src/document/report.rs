@@ -143,14 +143,23 @@ pub struct Report {
     mistakes: Vec<Mistake>,
     overflow: Option<Mistake>,
     unlisted: usize,
+    /// The last warning of those that are counted only: they refuse nothing.
+    spare: Option<Mistake>,
+    unlisted_warnings: usize,
 }
 
 impl Report {
     /// A report on this text and others that it names.
     #[must_use]
     pub fn new(main: SourceText) -> Self {
-        let mut report =
-            Self { texts: Vec::new(), mistakes: Vec::new(), overflow: None, unlisted: 0 };
+        let mut report = Self {
+            texts: Vec::new(),
+            mistakes: Vec::new(),
+            overflow: None,
+            unlisted: 0,
+            spare: None,
+            unlisted_warnings: 0,
+        };
         report.add_text(main.path, Origin::File, main.text.into());
         report
     }
@@ -185,7 +194,12 @@ impl Report {
 
     fn add(&mut self, kind: Kind, span: Span, message: String) -> &mut Mistake {
         let mistake = Mistake { kind, span, message, label: None, help: None, note: None };
-        if self.mistakes.len() >= MISTAKES_MAX {
+        let is_full = self.mistakes.len() >= MISTAKES_MAX;
+        if is_full && mistake.kind == Kind::Warning {
+            self.unlisted_warnings += 1;
+            return self.spare.insert(mistake);
+        }
+        if is_full {
             self.unlisted += 1;
             return self.overflow.insert(mistake);
         }
@@ -199,6 +213,12 @@ impl Report {
     #[must_use]
     pub fn has_errors(&self) -> bool {
         self.unlisted > 0 || self.mistakes.iter().any(|mistake| mistake.kind != Kind::Warning)
+    }
+
+    /// How many mistakes there are, warnings among them.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.mistakes.len() + self.unlisted + self.unlisted_warnings
     }
 
     /// Is a text so broken that what is missing from it says nothing?
@@ -238,7 +258,7 @@ impl Report {
         self.drop_what_follows_from_syntax_errors();
         let mut mistakes = std::mem::take(&mut self.mistakes);
         mistakes.sort_by_key(|mistake| mistake.span.start);
-        let overflow = self.overflow.take();
+        let (overflow, spare) = (self.overflow.take(), self.spare.take());
         let mut findings =
             Findings { errors: Vec::new(), warnings: Vec::new(), sources: Vec::new() };
         let mut shown = Shown::new(&self);
@@ -257,6 +277,11 @@ impl Report {
         if let Some(last) = overflow {
             let message = format!("and {} more mistakes, of which this is the last", self.unlisted);
             findings.errors.push(shown.diagnostic(Mistake { message, ..last }));
+        }
+        if let Some(last) = spare {
+            let count = self.unlisted_warnings;
+            let message = format!("and {count} more warnings, of which this is the last");
+            findings.warnings.push(shown.diagnostic(Mistake { message, ..last }));
         }
         findings.sources = shown.sources;
         findings

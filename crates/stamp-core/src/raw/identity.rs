@@ -14,8 +14,9 @@ as_written! {
         /// What to do when clues disagree: `reject` (403 or 400) or `report` (count and log; the
         /// strongest class wins).
         pub conflict: ConflictRule = "reject",
-        /// What to do with a tenant that no table knows: `reject` (404).
-        pub unknown_tenant: UnknownTenant = "reject",
+        /// What to do with a tenant that has no entry: `reject` (404) or `hash` (it lives on the
+        /// stamp of `[placement]` that a hash of its name chooses).
+        pub unknown_tenant: Written<UnknownTenant> = "reject",
         /// What hosts mean.
         pub host: RawHost = {},
         /// What headers mean.
@@ -99,15 +100,17 @@ as_written! {
     }
 }
 
-/// What to do with a tenant that no table knows.
+/// What to do with a tenant that has no entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownTenant {
     /// 404 `unknown_tenant`.
     Reject,
+    /// It is placed by a hash of its name.
+    Hash,
 }
 
 words! {
-    UnknownTenant { "reject" => Self::Reject }
+    UnknownTenant { "reject" => Self::Reject, "hash" => Self::Hash }
     ConflictRule { "reject" => Self::Reject, "report" => Self::Report }
     UnknownHost { "ignore" => Self::Ignore, "reject" => Self::Reject }
     AcceptFrom { "any" => Self::Any, "trusted" => Self::Trusted, "never" => Self::Never }

@@ -5,6 +5,7 @@ mod endpoint;
 mod identity;
 mod jwks_url;
 mod leaf;
+mod placement;
 mod stamp;
 mod tier;
 
@@ -26,6 +27,7 @@ pub use leaf::{
     IdentityHeader, ProbePath, ShortOrLong, StatusRange, Zone, parse_certificate_name,
     parse_domain, parse_zone,
 };
+pub use placement::{RawPlace, RawPlacement};
 pub use stamp::{
     OwnId, PoolProtocol, RawEdge, RawEndpoint, RawFailback, RawHealth, RawPassive, RawPool,
     RawRetry, RawStamp, RawStampPolicy, RawTls,
@@ -51,6 +53,8 @@ as_written! {
         pub domains: Named<Written<TenantId<'static>>> = {},
         /// Limits and priorities of tenants, by name. `standard` is the tier of those that name none.
         pub tier: Named<RawTier> = {},
+        /// Where tenants live that have no entry: with `unknown_tenant = "hash"` only.
+        pub placement: RawPlacement = {},
     }
 
     /// Policies of stamps that say nothing else.

@@ -5,14 +5,17 @@ use std::fmt;
 
 use crate::claims::Tenants;
 use crate::clue::{Class, Clue, Clues, Source};
-use crate::id::{StampId, StampIndex, TenantId, TenantIndex};
-use crate::table::{Access, ConflictRule, RoutingTable, TenantState};
+use crate::id::{StampId, StampIndex, TenantId, TenantIndex, TenantName};
+use crate::placement;
+use crate::table::{Access, ConflictRule, Located, RoutingTable, TenantState};
 
 /// Whom a request is for. Its indexes are good for the table that it was resolved with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The tenant, if a clue names one.
+    /// The tenant, if a clue names one that has an entry.
     pub tenant: Option<TenantIndex>,
+    /// The tenant, if a clue names one that has none and was placed by its name.
+    pub placed: Option<TenantName>,
     /// The tenant's home, or the stamp that was named without one.
     pub home: StampIndex,
     /// The strongest source that had a say.
@@ -267,10 +270,11 @@ impl<'c> Agreed<'c> {
         (id, from): (&TenantId<'_>, Source),
     ) -> Result<Target, ResolveError> {
         let unknown = ResolveError::UnknownTenant { from };
-        let tenant = table.directory.find(id.as_str()).ok_or(unknown)?;
+        let (tenant, placed, home) = located(table, id).ok_or(unknown)?;
         Ok(Target {
-            tenant: Some(tenant),
-            home: table.directory.tenant(tenant).home,
+            tenant,
+            placed,
+            home,
             source: self.leader,
             verified: from.class() == Class::Verified,
             conflict: self.conflict,
@@ -283,21 +287,53 @@ impl<'c> Agreed<'c> {
         (id, from): (&StampId<'_>, Source),
     ) -> Result<Target, ResolveError> {
         let home = table.find_stamp(id).ok_or(ResolveError::UnknownStamp { from })?;
-        let source = self.leader;
-        Ok(Target { tenant: None, home, source, verified: false, conflict: self.conflict })
+        let (source, conflict) = (self.leader, self.conflict);
+        Ok(Target { tenant: None, placed: None, home, source, verified: false, conflict })
     }
 }
 
+/// Where a tenant lives, in the words of a target.
+fn located(
+    table: &RoutingTable,
+    id: &TenantId<'_>,
+) -> Option<(Option<TenantIndex>, Option<TenantName>, StampIndex)> {
+    Some(match table.locate(id)? {
+        Located::Listed(tenant) => (Some(tenant), None, table.directory.tenant(tenant).home),
+        Located::Placed(home) => (None, Some(TenantName::of(id)), home),
+    })
+}
+
+/// Set in the witness of a tenant without an entry: those of others are places of a table.
+const PLACED: u64 = 1 << 63;
+
 impl Target {
+    /// The name of the tenant, if a clue names one. `table` is the one that it was resolved with.
+    #[must_use]
+    pub fn tenant_name<'a>(&'a self, table: &'a RoutingTable) -> Option<&'a str> {
+        match (&self.placed, self.tenant) {
+            (Some(name), _) => Some(name.as_str()),
+            (None, Some(tenant)) => Some(table.directory.name(tenant)),
+            (None, None) => None,
+        }
+    }
+
+    /// Tells tenants apart, for breakers: a number that is the tenant's own.
+    #[must_use]
+    pub fn witness(&self) -> Option<u64> {
+        let placed = self.placed.map(|name| placement::hash(name.as_str()) | PLACED);
+        placed.or_else(|| self.tenant.map(|tenant| u64::from(tenant.0)))
+    }
+
     /// This target in a newer table: the same tenant (at its home of now) or the same stamp, by
     /// name. State and access are checked again, as for a new request.
     pub fn carry_over(&self, old: &RoutingTable, new: &RoutingTable) -> Result<Self, ResolveError> {
         let from = self.source;
-        let carried = match self.tenant {
-            Some(tenant) => {
-                let found = new.directory.find(old.directory.name(tenant));
-                let tenant = found.ok_or(ResolveError::UnknownTenant { from })?;
-                Self { tenant: Some(tenant), home: new.directory.tenant(tenant).home, ..*self }
+        let name = self.tenant_name(old).map(TenantId::of_directory);
+        let carried = match name {
+            Some(name) => {
+                let found = located(new, &name);
+                let (tenant, placed, home) = found.ok_or(ResolveError::UnknownTenant { from })?;
+                Self { tenant, placed, home, ..*self }
             }
             None => {
                 let found = new.find_stamp(&old.stamp(self.home).id);
@@ -321,5 +357,7 @@ impl Target {
     }
 }
 
+#[cfg(test)]
+mod placed;
 #[cfg(test)]
 mod tests;

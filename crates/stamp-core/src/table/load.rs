@@ -9,11 +9,12 @@ use std::sync::Arc;
 use super::own::{OwnAddress, refuse_own_addresses};
 use super::stamps::Stamps;
 use super::tenant_file::TenantFile;
-use super::tenants::Tenants;
+use super::tenants::{Gathered, Tenants};
 use super::tiers::Tiers;
 use super::zones::Zones;
-use super::{Identity, RoutingTable, TenantCount, TenantState, identity, proof};
+use super::{Identity, RoutingTable, TenantCount, TenantState, identity, placement, proof};
 use crate::diagnostic::{Diagnostic, Rejected, SourceText};
+use crate::directory::Directory;
 use crate::document::{self, Findings, Report, Span, Written, beside};
 use crate::raw::{self, RawRouting, RawTenantFile};
 
@@ -34,6 +35,8 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// Where routing.toml first names each file of TLS, in bytes.
     pub tls_files: BTreeMap<PathBuf, Range<usize>>,
+    /// Where routing.toml names each stamp, in bytes.
+    pub stamp_places: Vec<Range<usize>>,
     /// Tenants whose row is bad and who keep their former entry.
     pub tenants_kept: usize,
 }
@@ -77,7 +80,7 @@ pub fn load_in(
     };
     let mut loading = Loading { file: &file, read, former: circumstances.former, report };
     refuse_own_addresses(&raw.stamp, circumstances.own, &mut loading.report);
-    let (table, tls_files, tenants_kept) = loading.build(&raw);
+    let Built { table, tls_files, stamp_places, tenants_kept } = loading.build(&raw);
     let mut files = loading.tenant_files(&raw.tenant_file);
     files.extend(table.identity.key_files());
     files.extend(tls_files.keys().cloned());
@@ -85,7 +88,15 @@ pub fn load_in(
         return Err(loading.report.finish().into());
     }
     let Findings { warnings, sources, .. } = loading.report.finish();
-    Ok(Loaded { table, warnings, sources, files, tls_files, tenants_kept })
+    Ok(Loaded { table, warnings, sources, files, tls_files, stamp_places, tenants_kept })
+}
+
+/// What is built of a text.
+struct Built {
+    table: RoutingTable,
+    tls_files: TlsFiles,
+    stamp_places: Vec<Range<usize>>,
+    tenants_kept: usize,
 }
 
 /// Where routing.toml first names each file of TLS.
@@ -99,9 +110,8 @@ struct Loading<'a> {
 }
 
 impl Loading<'_> {
-    /// Builds the table and counts the tenants that keep their former entry. What is wrong is in
-    /// the report, and the table is then good for nothing.
-    fn build(&mut self, raw: &RawRouting) -> (RoutingTable, TlsFiles, usize) {
+    /// Builds the table. What is wrong is in the report, and the table is then good for nothing.
+    fn build(&mut self, raw: &RawRouting) -> Built {
         let mut zones = Zones::new();
         let stamps = Stamps::build(raw, self.file, &mut zones, &mut self.report);
         let identity = identity::build(&raw.identity, self.file, &mut self.report);
@@ -110,17 +120,14 @@ impl Loading<'_> {
         tenants.add_inline(&raw.tenants);
         add_tenant_files(&raw.tenant_file, (self.file, self.former), self.read, &mut tenants);
         let domains = tenants.domains(&raw.domains, &identity.host.neutral);
-        let (directory, kept) = tenants.finish();
+        let Gathered { directory, kept, left_out } = tenants.finish();
+        let placement = placement::build(raw, &stamps, left_out, &mut self.report);
         proof::prove_residency(&stamps, &directory, &mut zones, &mut self.report);
-        let mut tenants_by_stamp = vec![TenantCount::default(); stamps.list.len()];
-        for (_, _, tenant) in directory.iter() {
-            if let Some(count) = tenants_by_stamp.get_mut(tenant.home.at()) {
-                count.all += 1;
-                count.active += u32::from(tenant.state == TenantState::Active);
-            }
-        }
+        let tenants_by_stamp = count_tenants(stamps.list.len(), &directory);
         let (residencies, fences) = zones.into_parts();
-        let Stamps { list, by_id, endpoint_owner, tls_places, .. } = stamps;
+        let Stamps { list, by_id, endpoint_owner, tls_places, id_spans, .. } = stamps;
+        // The main text is the first: its places are bytes of it.
+        let stamp_places = id_spans.into_iter().map(|span| span.start..span.end).collect();
         let table = RoutingTable {
             identity,
             stamps: list,
@@ -132,15 +139,28 @@ impl Loading<'_> {
             directory,
             domains,
             tenants_by_stamp,
+            placement,
         };
         let mut tls_files = tls_places.into_files();
         tls_files.extend(identity::files_of_tls(&raw.identity, self.file));
-        (table, tls_files, kept)
+        Built { table, tls_files, stamp_places, tenants_kept: kept }
     }
 
     fn tenant_files(&self, raw: &[RawTenantFile]) -> Vec<PathBuf> {
         raw.iter().map(|file| beside(self.file, &file.path.value)).collect()
     }
+}
+
+/// How many tenants live on each of so many stamps.
+fn count_tenants(stamps: usize, directory: &Directory) -> Vec<TenantCount> {
+    let mut counts = vec![TenantCount::default(); stamps];
+    for (_, _, tenant) in directory.iter() {
+        if let Some(count) = counts.get_mut(tenant.home.at()) {
+            count.all += 1;
+            count.active += u32::from(tenant.state == TenantState::Active);
+        }
+    }
+    counts
 }
 
 /// Reads the tenant files that `file` names.

@@ -32,7 +32,7 @@ pub(super) struct Stamps {
     pub(super) endpoint_owner: Vec<(StampIndex, u32)>,
     /// Of each stamp: the places of its edges.
     pub(super) edge_spans: Vec<Vec<Span>>,
-    id_spans: Vec<Span>,
+    pub(super) id_spans: Vec<Span>,
     /// By host and port.
     endpoint_spans: BTreeMap<(Box<str>, u16), (StampIndex, Span)>,
     pub(super) tls_places: TlsPlaces,

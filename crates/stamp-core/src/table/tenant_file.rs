@@ -5,25 +5,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::tenant_rows::{Row, Rows};
 use super::tenants::{FenceError, Tenants};
 use super::tiers::UnknownTier;
 use super::zones::TooManyZones;
 use super::{RoutingTable, TenantState, TierIndex};
 use crate::directory::{FenceIndex, Tenant};
-use crate::document::{Origin, Report, Span, did_you_mean};
+use crate::document::{Origin, Report, Span};
 use crate::id::{IdError, StampId, StampIndex, TenantId};
 use crate::raw::parse_zone;
 
 /// The largest tenant file: some millions of tenants.
 pub(super) const FILE_BYTES_MAX: usize = 256 << 20;
 
-/// The most bad rows that are listed one by one.
-const ROWS_LISTED_MAX: usize = 20;
+/// The most bad rows of a file that are told with what is wrong; of the others only the lines are.
+const ROWS_LISTED_MAX: usize = 100;
 
 /// What to do about a bad row.
 const MEND_ROW: &str = "mend this row";
-
-const COLUMNS: [&str; 5] = ["tenant", "stamp", "tier", "residency", "state"];
 
 /// The text of one tenant file.
 pub(super) struct TenantFile<'a> {
@@ -43,18 +42,19 @@ impl TenantFile<'_> {
         tenants: &mut Tenants<'_>,
     ) {
         let Some((bytes, base)) = self.read(read, tenants.report) else { return };
-        let mut rows = Rows::new(&bytes, base);
+        let Some(text) = text_of(&bytes, base, tenants.report) else { return };
+        let mut rows = Rows::new(text, base);
         let Some(columns) = rows.columns(tenants.report) else { return };
         tenants.reserve(memchr::memchr_iter(b'\n', &bytes).count());
         let mut bad = BadRows::default();
-        while let Some(span) = rows.next(tenants.report) {
+        while rows.next(tenants.report) {
             bad.rows += 1;
-            self.add_row(&columns.row(&rows.record, span), tenants, &mut bad);
+            self.add_row(&rows.row(&columns), tenants, &mut bad);
         }
-        bad.tell(self.named_at, tenants.report);
+        bad.tell(self, tenants.report);
     }
 
-    /// The bytes, which are UTF-8, and their place.
+    /// The bytes, and their place.
     fn read(
         &self,
         read: &mut dyn FnMut(&Path) -> io::Result<Arc<[u8]>>,
@@ -76,13 +76,6 @@ impl TenantFile<'_> {
             return None;
         }
         let base = report.add_text(self.path.clone(), Origin::File, Arc::clone(&bytes));
-        if let Err(error) = str::from_utf8(&bytes) {
-            let at = base + error.valid_up_to();
-            report
-                .error(Span { start: at, end: at }, "this is not UTF-8")
-                .help("save the file as UTF-8");
-            return None;
-        }
         Some((bytes, base))
     }
 
@@ -90,7 +83,7 @@ impl TenantFile<'_> {
         let id = match TenantId::parse(row.tenant) {
             Ok(id) => id,
             Err(error) => {
-                bad.add(row.span, format!("{}: the row is left out", RowError::Tenant(error)));
+                bad.add(row, format!("{}: the row is left out", RowError::Tenant(error)));
                 return;
             }
         };
@@ -99,12 +92,12 @@ impl TenantFile<'_> {
             Err(error) => error,
         };
         if let Some(former) = self.former_entry(&id, tenants) {
-            bad.add(row.span, format!("tenant `{id}`: {error}: it keeps its former entry"));
+            bad.add(row, format!("tenant `{id}`: {error}: it keeps its former entry"));
             tenants.kept += 1;
             tenants.insert(&id, row.span, former);
             return;
         }
-        bad.add(row.span, format!("tenant `{id}`: {error}: it is left out"));
+        bad.add(row, format!("tenant `{id}`: {error}: it is left out"));
         tenants.left_out.insert(id.as_str().to_owned());
     }
 
@@ -118,6 +111,17 @@ impl TenantFile<'_> {
         let tier = tenants.tiers.like(former, tenant.tier);
         Some(Tenant { home, fence, state: tenant.state, tier })
     }
+}
+
+/// The file as text.
+fn text_of<'a>(bytes: &'a [u8], base: usize, report: &mut Report) -> Option<&'a str> {
+    let told = |error: &std::str::Utf8Error| {
+        let at = base + error.valid_up_to();
+        report
+            .error(Span { start: at, end: at }, "this is not UTF-8")
+            .help("save the file as UTF-8");
+    };
+    str::from_utf8(bytes).inspect_err(told).ok()
 }
 
 /// Why a row is bad.
@@ -141,130 +145,6 @@ enum RowError {
     Fence(#[from] FenceError),
     #[error(transparent)]
     TooMany(#[from] TooManyZones),
-}
-
-/// The rows of a file, one at a time.
-struct Rows<'a> {
-    reader: csv::Reader<&'a [u8]>,
-    bytes: &'a [u8],
-    base: usize,
-    record: csv::ByteRecord,
-    is_over: bool,
-}
-
-impl<'a> Rows<'a> {
-    fn new(bytes: &'a [u8], base: usize) -> Self {
-        let mut builder = csv::ReaderBuilder::new();
-        let reader = builder.has_headers(false).flexible(true).from_reader(bytes);
-        Self { reader, bytes, base, record: csv::ByteRecord::new(), is_over: false }
-    }
-
-    /// Moves on to the next row and says where it stands.
-    fn next(&mut self, report: &mut Report) -> Option<Span> {
-        if self.is_over {
-            return None;
-        }
-        match self.reader.read_byte_record(&mut self.record) {
-            Ok(true) => {}
-            Ok(false) => return None,
-            Err(error) => {
-                report
-                    .error(self.span(), format!("this is no CSV: {error}"))
-                    .help("mend this row (RFC 4180)");
-                return None;
-            }
-        }
-        if self.record.iter().any(|field| memchr::memchr(b'\n', field).is_some()) {
-            // Nothing that may stand in a row has line breaks: a quote was not closed, and the
-            // rest of the file went into one field.
-            self.is_over = true;
-            report
-                .error(self.span(), "a quoted field goes on in the next line")
-                .help("close the quotes");
-            return None;
-        }
-        Some(self.span())
-    }
-
-    fn span(&self) -> Span {
-        let offset = self.record.position().map_or(0, csv::Position::byte);
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        let rest = self.bytes.get(offset..).unwrap_or_default();
-        // The reader's position is before the line break that ends the row before.
-        let blank = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        let line = rest.get(blank..).unwrap_or_default();
-        let bytes = memchr::memchr2(b'\r', b'\n', line).unwrap_or(line.len());
-        let start = self.base + offset + blank;
-        Span { start, end: start + bytes }
-    }
-
-    /// Reads the header line.
-    fn columns(&mut self, report: &mut Report) -> Option<Columns> {
-        let start = Span { start: self.base, end: self.base };
-        let help = "the first line names the columns: `tenant,stamp`, and `,tier,residency,state`";
-        let Some(span) = self.next(report) else {
-            if !self.is_over {
-                report.error(start, "this tenant file has no header line").help(help);
-            }
-            return None;
-        };
-        let mut columns = Columns { places: [None; COLUMNS.len()], count: self.record.len() };
-        let mut is_good = true;
-        for (place, field) in self.record.iter().enumerate() {
-            let name = String::from_utf8_lossy(field);
-            let Some(column) = COLUMNS.iter().position(|column| *column == name) else {
-                let near = did_you_mean(&name, COLUMNS);
-                report
-                    .error(span, format!("unknown column `{name}`"))
-                    .help(near.unwrap_or_else(|| help.to_owned()));
-                is_good = false;
-                continue;
-            };
-            let slot = columns.places.get_mut(column);
-            if slot.and_then(|slot| slot.replace(place)).is_some() {
-                report
-                    .error(span, format!("column `{name}` is named twice"))
-                    .help("remove one of them");
-                is_good = false;
-            }
-        }
-        for (name, place) in COLUMNS.iter().zip(columns.places).take(2) {
-            if place.is_none() && is_good {
-                report.error(span, format!("there is no column `{name}`")).help(help);
-                return None;
-            }
-        }
-        is_good.then_some(columns)
-    }
-}
-
-/// Which column means what: places of `COLUMNS`.
-struct Columns {
-    places: [Option<usize>; COLUMNS.len()],
-    count: usize,
-}
-
-impl Columns {
-    fn row<'a>(&self, record: &'a csv::ByteRecord, span: Span) -> Row<'a> {
-        let [tenant, stamp, tier, residency, state] = self.places.map(|place| {
-            // The whole file was found to be UTF-8, and fields end at ASCII bytes.
-            place.and_then(|place| str::from_utf8(record.get(place)?).ok()).unwrap_or_default()
-        });
-        let (found, expected) = (record.len(), self.count);
-        Row { span, tenant, stamp, tier, residency, state, found, expected }
-    }
-}
-
-/// One row: what is absent is empty.
-struct Row<'a> {
-    span: Span,
-    tenant: &'a str,
-    stamp: &'a str,
-    tier: &'a str,
-    residency: &'a str,
-    state: &'a str,
-    found: usize,
-    expected: usize,
 }
 
 impl Row<'_> {
@@ -311,36 +191,54 @@ struct BadRows {
     rows: usize,
     bad: usize,
     listed: Vec<(Span, String)>,
+    /// The lines of those that are not listed: from, to.
+    unlisted: Vec<(u64, u64)>,
 }
 
 impl BadRows {
-    fn add(&mut self, span: Span, message: String) {
+    fn add(&mut self, row: &Row<'_>, message: String) {
         self.bad += 1;
         if self.listed.len() < ROWS_LISTED_MAX {
-            self.listed.push((span, message));
+            self.listed.push((row.span, message));
+            return;
+        }
+        match self.unlisted.last_mut() {
+            Some((_, to)) if *to + 1 == row.line => *to = row.line,
+            _ => self.unlisted.push((row.line, row.line)),
         }
     }
 
-    fn tell(self, named_at: Span, report: &mut Report) {
-        let Self { rows, bad, listed } = self;
-        let unlisted = bad - listed.len();
+    fn tell(self, file: &TenantFile<'_>, report: &mut Report) {
+        let Self { rows, bad, listed, unlisted } = self;
         // At most one row in a hundred.
-        if bad * 100 > rows {
+        let is_refused = bad * 100 > rows;
+        if is_refused {
             report
-                .error(named_at, format!("{bad} of {rows} rows are bad: more than 1 %"))
+                .error(file.named_at, format!("{bad} of {rows} rows are bad: more than 1 %"))
                 .help("mend the rows; the file is refused as a whole");
-            for (span, message) in listed {
-                report.error(span, message).help(MEND_ROW);
-            }
-            return;
         }
+        let more = bad - listed.len();
         for (span, message) in listed {
-            report.warning(span, message).help(MEND_ROW);
+            let told = if is_refused {
+                report.error(span, message)
+            } else {
+                report.warning(span, message)
+            };
+            told.help(MEND_ROW);
         }
-        if unlisted > 0 {
+        if more > 0 && !is_refused {
+            let (path, lines) = (file.path.display(), lines(&unlisted));
             report
-                .warning(named_at, format!("{unlisted} more rows of this file are bad"))
+                .warning(file.named_at, format!("{more} more rows are bad: {path}:{lines}"))
                 .help("mend them as well");
         }
     }
+}
+
+/// "7, 9-12"
+fn lines(ranges: &[(u64, u64)]) -> String {
+    let tell = |(from, to): &(u64, u64)| {
+        if from == to { from.to_string() } else { format!("{from}-{to}") }
+    };
+    ranges.iter().map(tell).collect::<Vec<_>>().join(", ")
 }

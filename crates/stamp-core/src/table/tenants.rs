@@ -34,6 +34,16 @@ pub(super) struct Tenants<'a> {
     pub(super) kept: usize,
 }
 
+/// What came of all entries.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    pub(super) directory: Directory,
+    /// Bad rows whose tenants keep their former entry.
+    pub(super) kept: usize,
+    /// Tenants whose row is bad and who had no entry before.
+    pub(super) left_out: BTreeSet<String>,
+}
+
 /// Why a tenant cannot live so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FenceError {
@@ -82,10 +92,10 @@ impl<'a> Tenants<'a> {
         }
     }
 
-    /// The directory, and how many tenants keep their former entry.
-    pub(super) fn finish(mut self) -> (Directory, usize) {
+    /// What came of all entries.
+    pub(super) fn finish(mut self) -> Gathered {
         self.directory.shrink();
-        (self.directory, self.kept)
+        Gathered { directory: self.directory, kept: self.kept, left_out: self.left_out }
     }
 
     /// Makes room for so many more tenants.

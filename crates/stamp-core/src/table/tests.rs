@@ -1,6 +1,7 @@
 //! Every kind of mistake in routing.toml: where it is said to be, and in which words.
 
 mod issuers;
+mod placement;
 mod tenant_file;
 mod tiers;
 mod tls;
@@ -175,10 +176,10 @@ fn check_with_stamps(body: &str, expected: &str) {
 #[test]
 fn all_mistakes_are_told_at_once() {
     check(
-        "[identity]\nconflcit = \"reject\"\nunknown_tenant = \"hash\"\n[identity.header]\n\
+        "[identity]\nconflcit = \"reject\"\nunknown_tenant = \"hsh\"\n[identity.header]\n\
          name = 5\n[[stamp]]\nid = \"a_b\"\nendpoint = []\nbalance = \"round-robin\"\n",
         "routing.toml:3: <conflcit> unknown key `conflcit`; help: did you mean `conflict`?\n\
-         routing.toml:4: <\"hash\"> unknown word \"hash\"; help: write \"reject\"\n\
+         routing.toml:4: <\"hsh\"> unknown word \"hsh\"; help: did you mean `hash`?\n\
          routing.toml:6: <5> expected a header name such as \"X-Stamp-Id\", found an integer; \
          help: write a header name such as \"X-Stamp-Id\"\n\
          routing.toml:7: <[[stamp]]> missing key `endpoints`; help: add `endpoints`\n\

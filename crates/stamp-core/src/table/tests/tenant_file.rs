@@ -144,3 +144,52 @@ fn a_tenant_in_two_places_is_refused_with_both() {
          remove one of the entries (first entry: /etc/routing.toml:12)"
     );
 }
+
+#[test]
+fn quotes_change_nothing_that_needs_none() {
+    let plain = "tenant,stamp,residency,state\r\n\r\nacme,eu-1,,\r\nb,us-1,us|ca,suspended";
+    let quoted = plain.replace("acme", "\"acme\"");
+    let bom = format!("\u{feff}{plain}");
+    let read = |rows: &str| {
+        let table = with_rows(rows, None).unwrap().table;
+        let entries = table.directory.iter();
+        entries.map(|(_, name, tenant)| (name.to_owned(), tenant)).collect::<Vec<_>>()
+    };
+    assert_eq!(read(plain).len(), 2);
+    assert_eq!(read(plain), read(&quoted));
+    assert_eq!(read(plain), read(&bom));
+}
+
+#[test]
+fn every_bad_row_is_named_by_its_line_and_the_first_hundred_by_what_is_wrong() {
+    let bad: String = (0..103).map(|number| format!("b{number},nowhere\n")).collect();
+    let good: String = (0..12_000).map(|number| format!("t{number},eu-1\n")).collect();
+    let loaded = with_rows(&format!("tenant,stamp\n{bad}{good}c,nowhere\n"), None).unwrap();
+    let told = told(&loaded.warnings, &loaded.sources);
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), 101);
+    for number in 0..100 {
+        let line = format!("tenants.csv:{}: <b{number},nowhere>", number + 2);
+        assert!(lines.iter().any(|told| told.starts_with(&line)), "{line}");
+    }
+    let rest = "routing.toml:12: <\"tenants.csv\"> 4 more rows are bad: \
+                /etc/tenants.csv:102-104, 12105; help: mend them as well";
+    assert!(lines.contains(&rest), "{told}");
+    assert_eq!(loaded.table.directory.len(), 12_000);
+}
+
+#[test]
+fn many_files_with_a_few_bad_rows_each_are_still_accepted() {
+    let bad: String = (0..100).map(|number| format!("bad{number},nowhere\n")).collect();
+    let files: String =
+        (0..12).map(|number| format!("[[tenant_file]]\npath = \"{number}.csv\"\n")).collect();
+    let mut read = |path: &Path| {
+        let file = path.file_stem().unwrap().to_str().unwrap();
+        let good: String = (0..10_000).map(|row| format!("t{file}-{row},eu-1\n")).collect();
+        Ok(Arc::from(format!("tenant,stamp\n{bad}{good}").into_bytes()))
+    };
+    let loaded = load(text(&format!("{STAMPS}{files}")), &mut read, None).unwrap();
+    assert_eq!(loaded.table.directory.len(), 120_000);
+    let last = loaded.warnings.last().unwrap();
+    assert!(last.message.starts_with("and 200 more warnings"), "{last:?}");
+}

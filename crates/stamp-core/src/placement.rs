@@ -1,0 +1,177 @@
+//! Where a tenant without an entry lives: weighted rendezvous hashing over the stamps of a pool. A
+//! function of names and weights, in whole numbers: the same on every machine, and for ever.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::id::{StampId, StampIndex};
+
+/// The letters "stampgat". Another seed would move every tenant that is placed.
+const SEED: u64 = 0x7374_616d_7067_6174;
+
+/// The stamps that tenants without an entry are placed on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// In the order of their names, so that the order of the file decides nothing.
+    places: Vec<Place>,
+    /// Names that have an entry which could not be read: nobody knows where they live.
+    unreadable: BTreeSet<Box<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    id: StampId<'static>,
+    stamp: StampIndex,
+    weight: NonZeroU32,
+    /// The hash of the stamp's name.
+    key: u64,
+}
+
+impl Placement {
+    /// A pool of these stamps, each named once.
+    #[must_use]
+    pub fn new(
+        stamps: impl IntoIterator<Item = (StampId<'static>, StampIndex, NonZeroU32)>,
+    ) -> Self {
+        let place = |(id, stamp, weight): (StampId<'static>, _, _)| {
+            let key = hash(id.as_str());
+            Place { id, stamp, weight, key }
+        };
+        let mut places: Vec<Place> = stamps.into_iter().map(place).collect();
+        places.sort_by(|one, other| one.id.cmp(&other.id));
+        Self { places, unreadable: BTreeSet::new() }
+    }
+
+    /// The same, but for these names: they have entries, which cannot be read.
+    #[must_use]
+    pub fn without(self, unreadable: impl IntoIterator<Item = String>) -> Self {
+        Self { unreadable: unreadable.into_iter().map(String::into_boxed_str).collect(), ..self }
+    }
+
+    /// The home of the tenant of this name (folded to lower case already), which has no entry.
+    #[must_use]
+    pub fn home(&self, tenant: &str) -> Option<StampIndex> {
+        if !self.unreadable.is_empty() && self.unreadable.contains(tenant) {
+            return None;
+        }
+        self.home_of_hash(hash(tenant))
+    }
+
+    /// Its stamps and their weights, by name.
+    pub fn stamps(&self) -> impl Iterator<Item = (&StampId<'static>, StampIndex, NonZeroU32)> {
+        self.places.iter().map(|place| (&place.id, place.stamp, place.weight))
+    }
+
+    /// May tenants be placed there?
+    #[must_use]
+    pub fn has(&self, stamp: StampIndex) -> bool {
+        self.places.iter().any(|place| place.stamp == stamp)
+    }
+
+    /// Which part of all names has another home, in parts of `of`, found by trying so many.
+    #[must_use]
+    pub fn moved(&self, other: &Self, of: u32) -> u32 {
+        let name = |place: &Place| place.id.clone();
+        let moves = |number: &u32| {
+            let tenant = mix(u64::from(*number));
+            self.best(tenant).map(name) != other.best(tenant).map(name)
+        };
+        let moved = (0..of).filter(moves).count();
+        u32::try_from(moved).unwrap_or(of)
+    }
+
+    fn home_of_hash(&self, tenant: u64) -> Option<StampIndex> {
+        self.best(tenant).map(|place| place.stamp)
+    }
+
+    /// The stamp that draws the shortest straw. With a weight twice as large, straws are half as
+    /// long; what the others draw does not depend on it, so that nobody else moves.
+    fn best(&self, tenant: u64) -> Option<&Place> {
+        let (first, others) = self.places.split_first()?;
+        let mut best = (first, mix(tenant ^ first.key));
+        for place in others {
+            let drawn = mix(tenant ^ place.key);
+            if is_shorter((drawn, place.weight), (best.1, best.0.weight)) {
+                best = (place, drawn);
+            }
+        }
+        Some(best.0)
+    }
+}
+
+/// The hash of a name.
+pub(crate) fn hash(name: &str) -> u64 {
+    xxh3_64_with_seed(name.as_bytes(), SEED)
+}
+
+/// The finaliser of `SplitMix64` (Steele, Lea, Flood 2014): every bit of the result depends on
+/// every bit of the number.
+const fn mix(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+/// Is one straw shorter than another? A number drawn and a weight make a straw of the length
+/// -log2(number / 2^64) / weight.
+fn is_shorter((one, weight): (u64, NonZeroU32), (other, other_weight): (u64, NonZeroU32)) -> bool {
+    if weight == other_weight {
+        return one > other;
+    }
+    let (length, other_length) = (length(one), length(other));
+    // At most 2^38 by 2^32: 128 bits for a product that 64 would not hold.
+    let this = u128::from(length) * u128::from(other_weight.get());
+    let that = u128::from(other_length) * u128::from(weight.get());
+    this < that || (this == that && one > other)
+}
+
+/// -log2(number / 2^64), in 2^-32: never longer for a larger number.
+fn length(number: u64) -> u64 {
+    let number = number.max(1);
+    let zeros = number.leading_zeros();
+    // 1 and then 63 bits of a fraction: 8 to look up, 32 to interpolate by.
+    let fraction = (number << zeros) << 1;
+    let place = usize::try_from(fraction >> 56).unwrap_or_default();
+    let between = (fraction >> 24) & 0xffff_ffff;
+    let from = LOG2.get(place).copied().unwrap_or_default();
+    let to = LOG2.get(place + 1).copied().unwrap_or(from);
+    let log2 = from + (((to - from) * between) >> 32);
+    (u64::from(zeros + 1) << 32) - log2
+}
+
+/// log2(1 + place / 256), in 2^-32, rounded down.
+const LOG2: [u64; 257] = {
+    let mut table = [0; 257];
+    let mut place = 0;
+    while place < 256 {
+        #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+        {
+            table[place] = log2(place as u128);
+        }
+        place += 1;
+    }
+    table[256] = 1 << 32;
+    table
+};
+
+/// One bit of the logarithm a squaring.
+const fn log2(place: u128) -> u64 {
+    let mut number = (256 + place) << 54;
+    let mut result = 0;
+    let mut bit = 32;
+    while bit > 0 {
+        bit -= 1;
+        number = (number * number) >> 62;
+        if number >> 63 == 1 {
+            number >>= 1;
+            result |= 1 << bit;
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Where tenants are placed: values that must never change, and the laws of moving.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Homes as they were when this was written, computed by another program. Should one of these
+/// change, tenants would move.
+const GOLDEN: &str = include_str!("golden.txt");
+
+/// The pool of these stamps and weights.
+fn pool(stamps: &[(&str, u32)]) -> Placement {
+    Placement::new(stamps.iter().zip(0..).map(|((id, weight), at)| {
+        let id = StampId::parse(id).unwrap().into_owned();
+        (id, StampIndex(at), NonZeroU32::new(*weight).unwrap())
+    }))
+}
+
+fn home<'p>(pool: &'p Placement, tenant: &str) -> &'p str {
+    let index = pool.home(tenant).unwrap();
+    pool.places.iter().find(|place| place.stamp == index).unwrap().id.as_str()
+}
+
+fn golden_pool(line: &str) -> Placement {
+    let stamps: Vec<(&str, u32)> = line
+        .split(',')
+        .map(|stamp| match stamp.split_once('*') {
+            Some((id, weight)) => (id, weight.parse().unwrap()),
+            None => (stamp, 1),
+        })
+        .collect();
+    pool(&stamps)
+}
+
+#[test]
+fn tenants_live_where_they_always_lived() {
+    let heads = GOLDEN.lines().filter_map(|line| line.strip_prefix("# "));
+    let pools: Vec<Placement> = heads.skip(1).map(golden_pool).collect();
+    let rows: Vec<&str> = GOLDEN.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!((pools.len(), rows.len()), (5, 214));
+    for row in rows {
+        let (tenant, homes) = row.split_once(' ').unwrap();
+        let found: Vec<&str> = pools.iter().map(|pool| home(pool, tenant)).collect();
+        assert_eq!(found.join(" "), homes, "{tenant}");
+    }
+}
+
+#[test]
+fn the_order_of_the_file_decides_nothing() {
+    let (one, other) =
+        (pool(&[("a", 1), ("b", 2), ("c", 3)]), pool(&[("c", 3), ("a", 1), ("b", 2)]));
+    for number in 0..1000 {
+        let tenant = format!("t{number}");
+        assert_eq!(home(&one, &tenant), home(&other, &tenant));
+    }
+}
+
+#[test]
+fn a_name_whose_entry_cannot_be_read_is_not_placed() {
+    let pool = pool(&[("a", 1)]).without(["acme".to_owned()]);
+    assert_eq!((pool.home("acme"), pool.home("globex")), (None, Some(StampIndex(0))));
+}
+
+#[test]
+fn an_empty_pool_has_no_place() {
+    assert_eq!(pool(&[]).home("acme"), None);
+}
+
+#[test]
+fn straws_are_shorter_for_larger_numbers_and_never_of_no_end() {
+    assert_eq!(length(0), 64 << 32);
+    assert_eq!(length(1), 64 << 32);
+    assert_eq!(length(1 << 63), 1 << 32);
+    let mut last = u64::MAX;
+    for number in (1..64).flat_map(|bit| [1_u64 << bit, (1 << bit) | (1 << bit >> 1)]) {
+        assert!(length(number) < last, "{number}");
+        last = length(number);
+    }
+    assert!(length(u64::MAX) <= last);
+}
+
+/// How many of so many tenants live on each stamp.
+fn shares(pool: &Placement, tenants: u32) -> BTreeMap<&str, u32> {
+    let mut shares = BTreeMap::new();
+    for number in 0..tenants {
+        *shares.entry(home(pool, &format!("tenant-{number}"))).or_default() += 1;
+    }
+    shares
+}
+
+#[test]
+fn shares_follow_weights() {
+    let pool = pool(&[("a", 1), ("b", 2), ("c", 7)]);
+    let shares = shares(&pool, 50_000);
+    for (id, wanted) in [("a", 5_000), ("b", 10_000), ("c", 35_000)] {
+        let share = shares.get(id).copied().unwrap_or_default();
+        assert!(share.abs_diff(wanted) <= 500, "{id}: {share}");
+    }
+}
+
+prop_compose! {
+    /// Two to eight stamps with their weights.
+    fn stamps()(weights in prop::collection::vec(1_u32..10, 2..8)) -> Vec<(String, u32)> {
+        weights.into_iter().zip(0..).map(|(weight, at): (u32, u32)| (format!("s{at}"), weight)).collect()
+    }
+}
+
+fn pool_of(stamps: &[(String, u32)]) -> Placement {
+    let stamps: Vec<(&str, u32)> = stamps.iter().map(|(id, weight)| (&**id, *weight)).collect();
+    pool(&stamps)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_new_stamp_takes_its_share_and_nobody_else_moves(
+        mut stamps in stamps(),
+        weight in 1_u32..10,
+        seed in any::<u32>(),
+    ) {
+        const TENANTS: u32 = 20_000;
+        let before = pool_of(&stamps);
+        stamps.push(("new".to_owned(), weight));
+        let after = pool_of(&stamps);
+        let mut moved = 0;
+        for number in 0..TENANTS {
+            let tenant = format!("t{seed}-{number}");
+            if home(&before, &tenant) != home(&after, &tenant) {
+                prop_assert_eq!(home(&after, &tenant), "new");
+                moved += 1;
+            }
+        }
+        let all: u32 = stamps.iter().map(|(_, weight)| weight).sum();
+        let share = f64::from(weight) / f64::from(all);
+        prop_assert!(f64::from(moved) <= (share + 0.01) * f64::from(TENANTS), "{moved} of {share}");
+    }
+
+    #[test]
+    fn a_stamp_that_leaves_moves_its_own_tenants_only(stamps in stamps(), gone in any::<prop::sample::Index>()) {
+        let before = pool_of(&stamps);
+        let gone = gone.index(stamps.len());
+        let mut rest = stamps;
+        let (gone, _) = rest.remove(gone);
+        let after = pool_of(&rest);
+        for number in 0..500 {
+            let tenant = format!("t{number}");
+            let was = home(&before, &tenant);
+            prop_assert!(was == gone || was == home(&after, &tenant), "{tenant}");
+        }
+    }
+
+    #[test]
+    fn a_heavier_stamp_only_gains(stamps in stamps(), more in 1_u32..10) {
+        let before = pool_of(&stamps);
+        let mut heavier = stamps;
+        heavier[0].1 += more;
+        let after = pool_of(&heavier);
+        for number in 0..500 {
+            let tenant = format!("t{number}");
+            let (was, is) = (home(&before, &tenant), home(&after, &tenant));
+            prop_assert!(was == is || is == "s0", "{tenant}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What the files would change, as the API and the command line tell it.
+
+use serde::{Deserialize, Serialize};
+use stamp_core::diff::Between;
+
+use super::CheckedView;
+use crate::source::{Comparison, Nowhere, Validated};
+
+/// `POST /v1/config/diff`, `stampgate diff -o json`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DiffView {
+    /// Do the files say something else than what is in force?
+    pub different: bool,
+    /// Number of the table in force; `None` = no gateway was asked.
+    pub generation: Option<u64>,
+    /// Tenants that live on another stamp, and custom domains with another tenant.
+    pub moved: usize,
+    /// Tenants that are gone.
+    pub vanished: usize,
+    /// Tenants that are new.
+    pub appeared: usize,
+    /// Tenants that stay at home with another state or residency.
+    pub changed: usize,
+    /// Some of those that moved or are gone.
+    pub examples: Vec<String>,
+    /// The tenants that moved, by where from and where to.
+    pub moves: Vec<MovesView>,
+    /// Some of those that are gone.
+    pub vanished_examples: Vec<String>,
+    /// Some of those that are new.
+    pub appeared_examples: Vec<String>,
+    /// Some of those that stay at home and changed.
+    pub changed_examples: Vec<String>,
+    /// New custom domains.
+    pub domains_added: usize,
+    /// Custom domains that are gone.
+    pub domains_removed: usize,
+    /// New stamps.
+    pub stamps_added: Vec<String>,
+    /// Stamps that are gone.
+    pub stamps_removed: Vec<String>,
+    /// Stamps that are declared otherwise, and in what.
+    pub stamps_changed: Vec<KeysView>,
+    /// New failover edges: "eu-1 -> eu-2 (read_write)".
+    pub edges_gained: Vec<String>,
+    /// Failover edges that are gone.
+    pub edges_lost: Vec<String>,
+    /// `[identity]` says something else.
+    pub identity_changed: bool,
+    /// Tenants without an entry are placed otherwise.
+    pub placement: Option<PoolView>,
+    /// Tenants that no stamp could serve, by the standings of this moment.
+    pub nowhere: Vec<NowhereView>,
+    /// Their homes.
+    pub stamps_stranded: Vec<String>,
+    /// Why the mass-change guard would refuse, unless forced.
+    pub guard: Option<String>,
+    /// What was let pass, but should be looked at, as people read it.
+    pub warnings: Vec<String>,
+    /// Keys of gateway.toml that changed and hold only after a restart.
+    pub restart_needed: Vec<String>,
+}
+
+/// Tenants that move from one stamp to another.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MovesView {
+    /// Where they live.
+    pub from: String,
+    /// Where they would live.
+    pub to: String,
+    /// How many.
+    pub tenants: usize,
+    /// Some of them.
+    pub examples: Vec<String>,
+}
+
+/// A stamp that is declared otherwise.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeysView {
+    /// Its name.
+    pub stamp: String,
+    /// The keys of `[[stamp]]` that say something else.
+    pub keys: Vec<String>,
+}
+
+/// Tenants without an entry are placed otherwise.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PoolView {
+    /// The pool in force; empty = such tenants are refused.
+    pub before: String,
+    /// That of the files.
+    pub after: String,
+    /// The share of such tenants that would fare otherwise.
+    pub moved_percent: u32,
+}
+
+/// Tenants of one home that no stamp could serve.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NowhereView {
+    /// Their home.
+    pub stamp: String,
+    /// How many.
+    pub tenants: usize,
+    /// Some of them.
+    pub examples: Vec<String>,
+    /// So it is with those that a hash places there.
+    pub placed: bool,
+}
+
+impl DiffView {
+    /// What a comparison found.
+    #[must_use]
+    pub fn new(comparison: Comparison) -> Self {
+        let different = !comparison.is_empty();
+        let Comparison { generation, moves, nowhere, guard, warnings, restart_needed } = comparison;
+        let keys = moves.stamps_changed.into_iter().zip(moves.keys_changed);
+        Self {
+            different,
+            generation,
+            moved: moves.moved,
+            vanished: moves.vanished,
+            appeared: moves.appeared,
+            changed: moves.changed.count,
+            examples: moves.examples,
+            moves: moves.between.into_iter().map(MovesView::from).collect(),
+            vanished_examples: moves.vanished_examples,
+            appeared_examples: moves.appeared_examples,
+            changed_examples: moves.changed.examples,
+            domains_added: moves.domains_added.count,
+            domains_removed: moves.domains_removed.count,
+            stamps_added: moves.stamps_added,
+            stamps_removed: moves.stamps_removed,
+            stamps_changed: keys.map(KeysView::from).collect(),
+            edges_gained: moves.edges_gained,
+            edges_lost: moves.edges_lost,
+            identity_changed: moves.identity_changed,
+            placement: moves.placement.map(|pool| PoolView {
+                before: pool.before,
+                after: pool.after,
+                moved_percent: pool.moved_percent,
+            }),
+            stamps_stranded: nowhere.iter().map(|it| it.stamp.clone()).collect(),
+            nowhere: nowhere.into_iter().map(NowhereView::from).collect(),
+            guard: guard.map(|refusal| refusal.to_string()),
+            warnings: warnings.told().iter().map(ToString::to_string).collect(),
+            restart_needed: restart_needed.into_iter().map(str::to_owned).collect(),
+        }
+    }
+}
+
+impl From<Between> for MovesView {
+    fn from(Between { from, to, tenants }: Between) -> Self {
+        Self { from, to, tenants: tenants.count, examples: tenants.examples }
+    }
+}
+
+impl From<(String, Vec<&'static str>)> for KeysView {
+    fn from((stamp, keys): (String, Vec<&'static str>)) -> Self {
+        Self { stamp, keys: keys.into_iter().map(str::to_owned).collect() }
+    }
+}
+
+impl From<Nowhere> for NowhereView {
+    fn from(Nowhere { stamp, tenants, placed }: Nowhere) -> Self {
+        Self { stamp, tenants: tenants.count, examples: tenants.examples, placed }
+    }
+}
+
+impl CheckedView {
+    /// A configuration that is valid.
+    #[must_use]
+    pub fn valid(validated: &Validated) -> Self {
+        Self {
+            ok: true,
+            stamps: validated.stamps,
+            tenants: validated.tenants,
+            endpoints: validated.endpoints,
+            diagnostics: validated.warnings.told(),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What the files would change, and what is to be said of them, without doing any of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use stamp_core::diagnostic::Diagnostic;
+use stamp_core::diff::{self, Moves, TooManyMoves};
+use stamp_core::id::StampIndex;
+use stamp_core::reach::{self, Stranded, Tally};
+use stamp_core::standing::{StampHealth, StampStanding};
+use stamp_core::table::{RoutingTable, Stamp};
+
+use super::load::{self, Former, Inputs, Loaded, Wanted};
+use super::{Reloader, load_settings, snapshot};
+use crate::clock::Clock;
+use crate::diagnostics::Report;
+use crate::settings::{Settings, restart_keys};
+
+/// What a valid configuration holds.
+#[derive(Clone, Debug)]
+pub struct Validated {
+    /// How many stamps.
+    pub stamps: usize,
+    /// How many tenants.
+    pub tenants: usize,
+    /// How many endpoints.
+    pub endpoints: usize,
+    /// What was let pass, but should be looked at.
+    pub warnings: Report,
+}
+
+/// What the files would change.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// The number of the table in force, where a gateway was asked.
+    pub generation: Option<u64>,
+    /// Tenants, stamps, edges and the rest.
+    pub moves: Moves,
+    /// Tenants that nobody could serve at this moment.
+    pub nowhere: Vec<Nowhere>,
+    /// Why the mass-change guard would refuse.
+    pub guard: Option<TooManyMoves>,
+    /// What was let pass, but should be looked at.
+    pub warnings: Report,
+    /// Keys of gateway.toml that changed and hold only after a restart.
+    pub restart_needed: Vec<&'static str>,
+}
+
+/// Tenants of one home that nobody could serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nowhere {
+    /// Their home.
+    pub stamp: String,
+    /// Those with an entry.
+    pub tenants: Tally,
+    /// So it is with those that a hash places there.
+    pub placed: bool,
+}
+
+impl Comparison {
+    /// Do the files say what is in force?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.moves.is_empty() && self.restart_needed.is_empty()
+    }
+}
+
+impl Reloader {
+    /// Judges the files, and changes nothing.
+    pub async fn validate(&self) -> Result<Validated, Report> {
+        let running = self.running.lock().await;
+        let (_, loaded, _) = self.read(&running, self.state.view()).await?;
+        Ok(Validated {
+            stamps: loaded.table.stamps().len(),
+            tenants: loaded.table.directory.len(),
+            endpoints: loaded.table.endpoint_count(),
+            warnings: warnings(&loaded),
+        })
+    }
+
+    /// Tells what a reload would change, and changes nothing.
+    pub async fn compare(&self) -> Result<Comparison, Report> {
+        let running = self.running.lock().await;
+        let former = self.state.view();
+        let (settings, loaded, moves) = self.read(&running, Arc::clone(&former)).await?;
+        let restart_needed = restart_keys(&running.settings, &settings);
+        let telling = tokio::task::spawn_blocking(move || {
+            let nowhere = reach::nowhere(&loaded.table, |stamp| {
+                is_eligible((&former.table, &former.standings.stamps), loaded.table.stamp(stamp))
+            });
+            Comparison {
+                generation: Some(former.generation),
+                guard: guard(&moves, &former.table, &settings),
+                nowhere: told(&loaded.table, nowhere),
+                moves,
+                warnings: warnings(&loaded),
+                restart_needed,
+            }
+        });
+        telling.await.map_err(|panic| self.failure(&panic))
+    }
+}
+
+/// Compares the files of a gateway.toml, or of its directory, with those of another, or with the
+/// last table that a gateway of it accepted. No gateway is asked, so that nothing is known of what
+/// operators and probes say.
+pub fn compare_files(
+    config: &Path,
+    from: Option<&Path>,
+    clock: Clock,
+) -> Result<Comparison, Report> {
+    let settings = load_settings(&gateway_toml(config))?;
+    let (before, old) = match from {
+        Some(from) => {
+            let settings = load_settings(&gateway_toml(from))?;
+            let loaded = load::load(&Wanted::of(&settings), Inputs::Disk, None, clock)?;
+            (settings, loaded.table)
+        }
+        None => (settings.clone(), last_accepted(&settings, clock)?),
+    };
+    let former = Former { table: &old, tls: None };
+    let new = load::load(&Wanted::of(&settings), Inputs::Disk, Some(former), clock)?;
+    let moves = diff::moves(&old, &new.table);
+    let nowhere =
+        reach::nowhere(&new.table, |stamp| new.table.stamp(stamp).declared.takes_requests());
+    Ok(Comparison {
+        generation: None,
+        guard: guard(&moves, &old, &settings),
+        nowhere: told(&new.table, nowhere),
+        moves,
+        warnings: warnings(&new),
+        restart_needed: restart_keys(&before, &settings),
+    })
+}
+
+fn gateway_toml(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join("gateway.toml") } else { path.to_owned() }
+}
+
+fn last_accepted(settings: &Settings, clock: Clock) -> Result<RoutingTable, Report> {
+    let directory = &settings.state_directory;
+    let files = snapshot::read(directory).map_err(|error| {
+        let message = format!("there is no table to compare with: {error}");
+        Report::of_file(directory, message)
+    })?;
+    let wanted = Wanted::of(settings);
+    load::load(&wanted, Inputs::Copy(&files), None, clock).map(|loaded| loaded.table)
+}
+
+fn guard(moves: &Moves, old: &RoutingTable, settings: &Settings) -> Option<TooManyMoves> {
+    diff::guard(moves, old.directory.len(), settings.live.guard_percent).err()
+}
+
+/// Could this stamp of a new table serve at this moment? A stamp that is new is as it is declared.
+fn is_eligible((old, standings): (&RoutingTable, &[StampStanding]), stamp: &Stamp) -> bool {
+    let is_declared = stamp.declared.takes_requests();
+    let Some(index) = old.find_stamp(&stamp.id) else { return is_declared };
+    let Some(standing) = standings.get(index.at()) else { return is_declared };
+    let is_sound = matches!(standing.health, StampHealth::Up | StampHealth::Unknown);
+    let (was_declared, takes) = (old.stamp(index).declared, standing.operator.takes_requests());
+    // What an operator took out stays out; what was only declared goes by the new declaration.
+    let by_operator = takes != was_declared.takes_requests();
+    is_sound && if by_operator || was_declared == stamp.declared { takes } else { is_declared }
+}
+
+fn told(table: &RoutingTable, stranded: Vec<Stranded>) -> Vec<Nowhere> {
+    let tell = |Stranded { home, tenants, placed }| Nowhere {
+        stamp: table.stamp(home).id.to_string(),
+        tenants,
+        placed,
+    };
+    stranded.into_iter().map(tell).collect()
+}
+
+/// What was let pass, and who would have nowhere to go if its home failed.
+pub(super) fn warnings(loaded: &Loaded) -> Report {
+    let stranded = reach::without_home(&loaded.table);
+    if stranded.is_empty() {
+        return loaded.warnings.clone();
+    }
+    let tell = |Stranded { home, tenants, placed }: Stranded| Diagnostic {
+        source: 0,
+        span: loaded.stamp_places.get(home.at()).cloned().unwrap_or(0..0),
+        message: without_home(&loaded.table, home, (&tenants, placed)),
+        label: None,
+        help: Some("declare a stamp of their residency as `failover`, or accept it".to_owned()),
+        note: None,
+    };
+    let told = stranded.into_iter().map(tell).collect();
+    loaded.warnings.clone().and(Report::warnings(told, vec![loaded.main.clone()]))
+}
+
+fn without_home(
+    table: &RoutingTable,
+    home: StampIndex,
+    (tenants, placed): (&Tally, bool),
+) -> String {
+    let id = &table.stamp(home).id;
+    let whose = match (tenants.count, placed) {
+        (0, _) => "the tenants that a hash places there".to_owned(),
+        (count, false) => format!("{count} tenants ({})", listed(tenants)),
+        (count, true) => {
+            format!("{count} tenants ({}) and those that a hash places there", listed(tenants))
+        }
+    };
+    format!("if stamp `{id}` fails, {whose} have nowhere to go")
+}
+
+/// The examples, and that there are more.
+fn listed(tenants: &Tally) -> String {
+    let more = if tenants.examples.len() < tenants.count { ", ..." } else { "" };
+    format!("{}{more}", tenants.examples.join(", "))
+}

@@ -1,0 +1,289 @@
+//! Tenants by the thousand, from outside: several files, bad rows, the diff of one row, and who is
+//! placed by a hash.
+
+use serde_json::Value;
+
+use crate::harness::command::{Ended, operate, stampgate};
+use crate::harness::deadline::eventually;
+use crate::harness::files::routing;
+use crate::harness::gateway::{Gateway, Plan};
+use crate::harness::scene::{ACME, PAIR, Pair, pair_without_edge};
+
+/// The usual table with these tenant files.
+fn with_files(names: &[&str]) -> String {
+    let files = names.iter().map(|name| format!("[[tenant_file]]\npath = \"{name}\"\n"));
+    files.collect::<String>() + PAIR
+}
+
+/// So many tenants on a, but for these lines.
+fn rows(tenants: usize, changed: &[(usize, &str)]) -> String {
+    let row = |number: usize| {
+        let changed = changed.iter().find(|(line, _)| *line == number);
+        changed.map_or_else(|| format!("t{number},a\n"), |(_, row)| format!("{row}\n"))
+    };
+    "tenant,stamp\n".to_owned() + &(0..tenants).map(row).collect::<String>()
+}
+
+async fn diff(gateway: &Gateway) -> Value {
+    let answer = gateway.admin("POST", "/v1/config/diff", None).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+async fn home(gateway: &Gateway, tenant: &str) -> Value {
+    gateway.admin_get(&format!("/v1/tenants/{tenant}")).await.json()["stamp"].clone()
+}
+
+#[tokio::test]
+async fn one_row_of_many_is_one_change() {
+    let before = rows(20_000, &[]);
+    let plan = |plan: Plan| plan.file("t.csv", &before).set("routing", "watch", "false");
+    let pair = Pair::planned(&with_files(&["t.csv"]), plan).await;
+    assert_eq!(diff(&pair.gateway).await["different"], false);
+    pair.gateway.directory.replace("t.csv", &rows(20_000, &[(12_345, "t12345,b")]));
+    let told = diff(&pair.gateway).await;
+    assert_eq!(told["different"], true);
+    let counts = ["moved", "vanished", "appeared", "changed"].map(|key| told[key].clone());
+    assert_eq!(counts, [1, 0, 0, 0]);
+    assert_eq!(told["examples"][0], "t12345: a -> b");
+    assert_eq!(told["moves"][0]["from"], "a");
+    assert_eq!(home(&pair.gateway, "t12345").await, "a", "nothing was done");
+    let reload = pair.gateway.admin("POST", "/v1/config/reload", None).await.json();
+    assert_eq!(reload["moved"], 1);
+    assert_eq!(home(&pair.gateway, "t12345").await, "b");
+    assert_eq!(diff(&pair.gateway).await["different"], false);
+}
+
+#[tokio::test]
+async fn each_of_several_tenant_files_is_watched() {
+    let table = with_files(&["one.csv", "two.csv"]);
+    let plan = |plan: Plan| {
+        plan.file("one.csv", "tenant,stamp\none,a\n").file("two.csv", "tenant,stamp\ntwo,a\n")
+    };
+    let pair = Pair::planned(&table, plan).await;
+    for (file, tenant) in [("one.csv", "one"), ("two.csv", "two")] {
+        let rows = format!("tenant,stamp\n{tenant},b\n");
+        pair.gateway.directory.replace(file, &rows);
+        pair.gateway.serves(&format!("{tenant}.app.test"), "b").await;
+    }
+    pair.gateway.directory.write("two.csv", "tenant,stamp\ntwo,a\n");
+    pair.gateway.serves("two.app.test", "a").await;
+}
+
+#[tokio::test]
+async fn a_tenant_in_two_files_is_an_error_that_names_both_places() {
+    let table = with_files(&["one.csv", "two.csv"]);
+    let plan = |plan: Plan| {
+        plan.file("one.csv", "tenant,stamp\nx,a\none,a\n")
+            .file("two.csv", "tenant,stamp\ntwo,a\n")
+            .set("routing", "watch", "false")
+    };
+    let pair = Pair::planned(&table, plan).await;
+    pair.gateway.directory.replace("two.csv", "tenant,stamp\ntwo,a\ny,a\nOne,b\ntwo,b\n");
+    let told = pair.gateway.admin("POST", "/v1/config/validate", None).await;
+    assert_eq!(told.status, 422, "{}", told.text());
+    let text = told.text();
+    assert!(text.contains("one.csv:3"), "{text}");
+    assert!(text.contains("two.csv:2"), "{text}");
+    let told = told.json();
+    let lines: Vec<_> = told["diagnostics"].as_array().unwrap().iter().collect();
+    let places: Vec<_> = lines.iter().map(|it| it["line"].as_u64().unwrap()).collect();
+    assert_eq!(places, [4, 5], "{told}");
+    let path = pair.gateway.directory.path("gateway.toml");
+    let checked = stampgate(&["check", "-c", path.to_str().unwrap()]).await.exits(3);
+    assert!(checked.stderr.contains("one.csv:3"), "{}", checked.stderr);
+}
+
+#[tokio::test]
+async fn bad_rows_keep_their_former_entry_and_are_named_up_to_one_in_a_hundred() {
+    let rows_of = |changed: &[(usize, &str)]| rows(400, changed);
+    let first = rows_of(&[(7, "t7,b")]);
+    let plan = |plan: Plan| plan.file("t.csv", &first).set("routing", "watch", "false");
+    let pair = Pair::planned(&with_files(&["t.csv"]), plan).await;
+    let bad = [(7, "t7,nowhere"), (8, "t8,a,too,many"), (9, "t9,"), (10, "t 10,a")];
+    pair.gateway.directory.replace("t.csv", &rows_of(&bad));
+    let answer = pair.gateway.admin("POST", "/v1/config/reload", None).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let warnings = answer.json()["warnings"].to_string();
+    for line in [9, 10, 11, 12] {
+        assert!(warnings.contains(&format!("t.csv:{line}:")), "{line}: {warnings}");
+    }
+    assert_eq!(home(&pair.gateway, "t7").await, "b");
+    assert_eq!(home(&pair.gateway, "t8").await, "a");
+    let more = [&bad[..], &[(11, "t11,nowhere")]].concat();
+    pair.gateway.directory.replace("t.csv", &rows_of(&more));
+    let answer = pair.gateway.admin("POST", "/v1/config/reload", None).await;
+    assert_eq!(answer.status, 422);
+    assert!(answer.text().contains("5 of 400 rows are bad"), "{}", answer.text());
+    assert_eq!(home(&pair.gateway, "t11").await, "a");
+}
+
+/// The usual table, whose unknown tenants are placed.
+fn with_pool(pool: &str) -> String {
+    format!("[identity]\nunknown_tenant = \"hash\"\n[placement]\nstamps = {pool}\n{PAIR}")
+}
+
+#[tokio::test]
+async fn an_unknown_tenant_is_placed_and_told_of_to_its_stamp() {
+    let pair = Pair::planned(&with_pool("[{ stamp = \"b\", weight = 2 }]"), |plan| plan).await;
+    let answer = pair.gateway.get("newcomer.app.test", "/").await;
+    assert_eq!(answer.served_by(), "b");
+    assert_eq!(answer.arrived("x-stamp-tenant"), ["newcomer"]);
+    assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "a", "an entry wins");
+    let told = pair.gateway.admin_get("/v1/tenants/newcomer").await.json();
+    assert_eq!((&told["placed"], &told["stamp"]), (&true.into(), &"b".into()));
+    let told = pair.gateway.admin_get("/v1/tenants/acme").await.json();
+    assert_eq!(told["placed"], false);
+    pair.gateway.get("hooli.app.test", "/").await.assert_problem(403, "tenant_suspended");
+    eventually("the line of the access log", async || {
+        pair.gateway.log().contains("\"stampgate.tenant\":\"newcomer\"").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn draining_a_stamp_of_the_pool_moves_its_own_tenants_over_its_edge() {
+    let pair = Pair::planned(&with_pool("[\"a\", \"b\"]"), |plan| plan).await;
+    let mut on_a = Vec::new();
+    for number in 0..20 {
+        let host = format!("n{number}.app.test");
+        let stamp = pair.gateway.get(&host, "/").await.served_by();
+        assert_eq!(stamp, home(&pair.gateway, &format!("n{number}")).await);
+        on_a.push(stamp == "a");
+    }
+    assert!(on_a.contains(&true) && on_a.contains(&false));
+    let drained = pair.gateway.admin("POST", "/v1/stamps/a/drain", None).await;
+    assert_eq!(drained.status, 202, "{}", drained.text());
+    for number in 0..20 {
+        let answer = pair.gateway.get(&format!("n{number}.app.test"), "/").await;
+        assert_eq!(answer.served_by(), "b");
+    }
+    let stranding = pair.gateway.admin("POST", "/v1/stamps/b/drain", None).await;
+    stranding.assert_problem(409, "would_strand");
+}
+
+#[tokio::test]
+async fn tenants_that_only_a_hash_knows_are_not_stranded_by_a_drain() {
+    let table = format!(
+        "[identity]\nunknown_tenant = \"hash\"\n[placement]\nstamps = [\"a\"]\n{}",
+        pair_without_edge().split("[tenants]").next().unwrap()
+    );
+    let pair = Pair::planned(&table, |plan| plan).await;
+    let refused = pair.gateway.admin("POST", "/v1/stamps/a/drain", None).await;
+    refused.assert_problem(409, "would_strand");
+    assert_eq!(pair.gateway.admin("POST", "/v1/stamps/b/drain", None).await.status, 202);
+}
+
+async fn diff_of(gateway: &Gateway, arguments: &[&str]) -> Ended {
+    operate(gateway, &[&["diff"], arguments].concat()).await
+}
+
+#[tokio::test]
+async fn the_command_says_by_its_exit_code_whether_there_are_differences() {
+    let pair = Pair::planned(PAIR, |plan| plan.set("routing", "watch", "false")).await;
+    let path = pair.gateway.directory.path("");
+    let offline = ["diff", "--config", path.to_str().unwrap(), "-o", "json"];
+    diff_of(&pair.gateway, &[]).await.exits(0);
+    assert_eq!(stampgate(&offline).await.exits(0).json()["different"], false);
+    let changed = PAIR
+        .replace("failover = [{ to = \"b\", mode = \"read_write\" }]\n", "max_in_flight = 7\n")
+        .replace("acme = \"a\"", "acme = \"b\"")
+        .replace("globex = \"b\"\n", "umbrella = \"b\"\n");
+    pair.gateway.directory.write("routing.toml", &routing(&changed, &[&pair.a, &pair.b]));
+    for ended in [diff_of(&pair.gateway, &["-o", "json"]).await, stampgate(&offline).await] {
+        let told = ended.exits(7).json();
+        let counts = ["moved", "vanished", "appeared"].map(|key| told[key].clone());
+        assert_eq!(counts, [1, 1, 1], "{told}");
+        assert_eq!(told["edges_lost"][0], "a -> b (read_write)");
+        assert_eq!(told["stamps_changed"][0]["stamp"], "a");
+        let keys = serde_json::json!(["max_in_flight", "failover"]);
+        assert_eq!(told["stamps_changed"][0]["keys"], keys);
+    }
+    let text = diff_of(&pair.gateway, &[]).await.exits(7).stdout;
+    assert!(text.contains("a -> b: 1 (acme)"), "{text}");
+    pair.gateway.directory.write("routing.toml", "nonsense");
+    diff_of(&pair.gateway, &[]).await.exits(5);
+    stampgate(&offline).await.exits(3);
+}
+
+#[tokio::test]
+async fn two_configurations_are_compared_without_a_gateway() {
+    let pair = Pair::start().await;
+    let (old, new) =
+        (Plan::new(PAIR, &[&pair.a, &pair.b]), PAIR.replace("acme = \"a\"", "acme = \"b\""));
+    let (old, new) = (old.written(), Plan::new(&new, &[&pair.a, &pair.b]).written());
+    let path = |directory: &crate::harness::files::Directory| {
+        directory.path("gateway.toml").to_str().unwrap().to_owned()
+    };
+    let (old, new) = (path(&old), path(&new));
+    stampgate(&["diff", "--config", &old, "--from", &old]).await.exits(0);
+    let ended = stampgate(&["diff", "--config", &new, "--from", &old]).await.exits(7);
+    assert!(ended.stdout.contains("acme"), "{ended:?}");
+    let ended = stampgate(&["diff", "--config", &new]).await.exits(3);
+    assert!(ended.stderr.contains("no table to compare with"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn who_would_have_nowhere_to_go_is_told_by_the_standings_in_force() {
+    let pair = Pair::planned(PAIR, |plan| plan.set("routing", "watch", "false")).await;
+    assert_eq!(diff(&pair.gateway).await["nowhere"], serde_json::json!([]));
+    let drained = pair.gateway.admin("POST", "/v1/stamps/a/drain", None).await;
+    assert_eq!(drained.status, 202, "{}", drained.text());
+    pair.gateway
+        .directory
+        .write("routing.toml", &routing(&pair_without_edge(), &[&pair.a, &pair.b]));
+    let told = diff(&pair.gateway).await;
+    assert_eq!(told["stamps_stranded"], serde_json::json!(["a"]), "{told}");
+    assert_eq!(told["nowhere"][0]["examples"], serde_json::json!(["acme"]));
+}
+
+#[tokio::test]
+async fn a_diff_says_that_the_guard_would_refuse() {
+    let before = rows(200, &[]);
+    let plan = |plan: Plan| plan.file("t.csv", &before).set("routing", "watch", "false");
+    let pair = Pair::planned(&with_files(&["t.csv"]), plan).await;
+    pair.gateway.directory.replace("t.csv", "tenant,stamp\n");
+    let told = diff(&pair.gateway).await;
+    assert!(told["guard"].as_str().unwrap().contains("200 would vanish"), "{told}");
+}
+
+#[tokio::test]
+async fn validate_judges_and_changes_nothing() {
+    let pair = Pair::planned(PAIR, |plan| plan.set("routing", "watch", "false")).await;
+    let generation = pair.gateway.generation().await;
+    let good = pair.gateway.admin("POST", "/v1/config/validate", None).await;
+    assert_eq!((good.status, &good.json()["ok"]), (200, &true.into()));
+    assert_eq!(good.json()["tenants"], 4);
+    pair.gateway.directory.write("routing.toml", "nonsense");
+    for target in ["/v1/config/validate", "/v1/config/diff"] {
+        let bad = pair.gateway.admin("POST", target, None).await;
+        bad.assert_problem(422, "config_refused");
+        assert!(bad.json()["diagnostics"][0]["line"] == 1, "{}", bad.text());
+        let asked = pair.gateway.admin("POST", &format!("{target}?force=true"), None).await;
+        assert_eq!(asked.status, 422, "nothing is forced by a question");
+    }
+    assert!(pair.gateway.last_reload_succeeded().await);
+    assert!((pair.gateway.generation().await - generation).abs() < f64::EPSILON);
+    assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "a");
+}
+
+#[tokio::test]
+async fn a_viewer_may_ask_what_would_change() {
+    let pair = crate::admin::guarded().await;
+    for target in ["/v1/config/validate", "/v1/config/diff"] {
+        let request = pair.gateway.admin_request("POST", target);
+        assert_eq!(pair.gateway.admin_send(&request).await.status, 401);
+        let request = request.bearer(crate::admin::VIEWER);
+        assert_eq!(pair.gateway.admin_send(&request).await.status, 200, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn check_names_tenants_that_depend_on_their_home_alone() {
+    let pair = Pair::start().await;
+    let path = pair.gateway.directory.path("gateway.toml");
+    let checked = stampgate(&["check", "-c", path.to_str().unwrap()]).await.exits(0);
+    let told = "if stamp `b` fails, 1 tenants (globex) have nowhere to go";
+    assert!(checked.stderr.contains(told), "{}", checked.stderr);
+    assert!(!checked.stderr.contains("stamp `a` fails"), "{}", checked.stderr);
+}
