@@ -20,12 +20,17 @@ use stamp_core::table::{self, RoutingTable};
 use stamp_core::time::Moment;
 use stampgate::state::TenantCells;
 
+/// As in the program: where two tenants' cells lie decides whether they slow each other down.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const TENANTS: u32 = 1_000_000;
 
 const ROUTING: &str = r#"
 version = 1
 [tier.standard]
-requests_per_second = 1000000
+requests_per_second = 1
+burst = 1000000
 [[stamp]]
 id = "eu-1"
 endpoints = [{ url = "http://127.0.0.1:1" }]
@@ -44,13 +49,16 @@ fn table() -> RoutingTable {
     table::load(main, &mut read, None).expect("the table is right").table
 }
 
-/// Slower than the rate, so that nothing is refused.
-fn moment(number: u64) -> Moment {
-    Moment(Duration::from_micros(number * 10))
+/// After so many requests the next tenant is asked for: two threads do not spend a whole burst.
+const BURST: u64 = 400_000;
+
+/// The tenant of a request where all are of one tenant, until it has spent its burst.
+fn tenant_of(number: u64) -> u32 {
+    u32::try_from(number / BURST * 2).expect("so many tenants there are")
 }
 
-fn admit(cells: &TenantCells, table: &RoutingTable, tenant: u32, number: u64) {
-    let place = cells.admit(table, TenantIndex(tenant), moment(number));
+fn admit(cells: &TenantCells, table: &RoutingTable, tenant: u32) {
+    let place = cells.admit(table, TenantIndex(tenant), Moment::default());
     drop(black_box(place.expect("it keeps to its rate")));
 }
 
@@ -68,7 +76,7 @@ fn alone(bench: &mut Criterion) {
     bench.bench_function("admit: one tenant", |bench| {
         bench.iter(|| {
             number += 1;
-            admit(&cells, &table, 7, number);
+            admit(&cells, &table, tenant_of(number));
         });
     });
     let cells = TenantCells::new(&table);
@@ -78,24 +86,26 @@ fn alone(bench: &mut Criterion) {
             number += 1;
             // A prime stride, as traffic of many tenants has.
             let tenant = u32::try_from(number % 100_000 * 7919 % u64::from(TENANTS));
-            admit(&cells, &table, tenant.expect("less than all"), number);
+            admit(&cells, &table, tenant.expect("less than all"));
         });
     });
 }
 
 fn together(bench: &mut Criterion) {
     let table = table();
-    for (name, tenants) in [("the same tenant", [7, 7]), ("two tenants", [7, 8])] {
+    for (name, tenants) in [("the same tenant", [0, 0]), ("two tenants", [0, 1])] {
         let cells = TenantCells::new(&table);
         let mut from = 0;
         bench.bench_function(&format!("admit: two threads, {name}"), |bench| {
             bench.iter_custom(|iterations| {
                 let until = from + iterations;
-                let each = |tenant| (from..until).for_each(|at| admit(&cells, &table, tenant, at));
+                let each = |own| {
+                    (from..until).for_each(|at| admit(&cells, &table, tenant_of(at) + own));
+                };
                 let took = timed(|| {
                     thread::scope(|scope| {
-                        for tenant in tenants {
-                            let _thread = scope.spawn(move || each(tenant));
+                        for own in tenants {
+                            let _thread = scope.spawn(move || each(own));
                         }
                     });
                 });
@@ -113,7 +123,7 @@ fn memory(_bench: &mut Criterion) {
         let at_rest = cells.heap_bytes();
         let took = timed(|| {
             for tenant in (0..TENANTS).step_by((TENANTS / active) as usize) {
-                admit(&cells, &table, tenant, 1);
+                admit(&cells, &table, tenant);
             }
         });
         let each = (cells.heap_bytes() - at_rest) / cells.known();
