@@ -184,7 +184,7 @@ fn compare_pools(old: &RoutingTable, new: &RoutingTable) -> Option<PlacementChan
 /// The pool in words.
 fn pool(table: &RoutingTable) -> String {
     let stamps = table.placement().into_iter().flat_map(Placement::stamps);
-    let tell = |(id, _, weight): (&StampId<'_>, _, std::num::NonZeroU32)| match weight.get() {
+    let tell = |(id, _, weight): (&StampId<'_>, _, std::num::NonZeroU16)| match weight.get() {
         1 => id.to_string(),
         weight => format!("{id} (weight {weight})"),
     };

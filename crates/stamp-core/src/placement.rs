@@ -2,7 +2,7 @@
 //! function of names and weights, in whole numbers: the same on every machine, and for ever.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroU32;
+use std::num::NonZeroU16;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -16,6 +16,8 @@ const SEED: u64 = 0x7374_616d_7067_6174;
 pub struct Placement {
     /// In the order of their names, so that the order of the file decides nothing.
     places: Vec<Place>,
+    /// All weigh the same.
+    is_even: bool,
     /// Names that have an entry which could not be read: nobody knows where they live.
     unreadable: BTreeSet<Box<str>>,
 }
@@ -24,7 +26,7 @@ pub struct Placement {
 struct Place {
     id: StampId<'static>,
     stamp: StampIndex,
-    weight: NonZeroU32,
+    weight: NonZeroU16,
     /// The hash of the stamp's name.
     key: u64,
 }
@@ -33,7 +35,7 @@ impl Placement {
     /// A pool of these stamps, each named once.
     #[must_use]
     pub fn new(
-        stamps: impl IntoIterator<Item = (StampId<'static>, StampIndex, NonZeroU32)>,
+        stamps: impl IntoIterator<Item = (StampId<'static>, StampIndex, NonZeroU16)>,
     ) -> Self {
         let place = |(id, stamp, weight): (StampId<'static>, _, _)| {
             let key = hash(id.as_str());
@@ -41,7 +43,11 @@ impl Placement {
         };
         let mut places: Vec<Place> = stamps.into_iter().map(place).collect();
         places.sort_by(|one, other| one.id.cmp(&other.id));
-        Self { places, unreadable: BTreeSet::new() }
+        let is_even = places.windows(2).all(|pair| match pair {
+            [one, other] => one.weight == other.weight,
+            _ => true,
+        });
+        Self { places, is_even, unreadable: BTreeSet::new() }
     }
 
     /// The same, but for these names: they have entries, which cannot be read.
@@ -60,7 +66,7 @@ impl Placement {
     }
 
     /// Its stamps and their weights, by name.
-    pub fn stamps(&self) -> impl Iterator<Item = (&StampId<'static>, StampIndex, NonZeroU32)> {
+    pub fn stamps(&self) -> impl Iterator<Item = (&StampId<'static>, StampIndex, NonZeroU16)> {
         self.places.iter().map(|place| (&place.id, place.stamp, place.weight))
     }
 
@@ -89,15 +95,36 @@ impl Placement {
     /// The stamp that draws the shortest straw. With a weight twice as large, straws are half as
     /// long; what the others draw does not depend on it, so that nobody else moves.
     fn best(&self, tenant: u64) -> Option<&Place> {
-        let (first, others) = self.places.split_first()?;
-        let mut best = (first, mix(tenant ^ first.key));
-        for place in others {
-            let drawn = mix(tenant ^ place.key);
-            if is_shorter((drawn, place.weight), (best.1, best.0.weight)) {
-                best = (place, drawn);
-            }
+        let drawn = |place: &Place| mix(tenant ^ place.key);
+        if self.is_even {
+            // The largest number makes the shortest straw: no length is needed.
+            let all = self.places.iter().map(|place| (drawn(place), place));
+            let best = all.reduce(|best, next| if next.0 > best.0 { next } else { best });
+            return best.map(|(_, place)| place);
         }
-        Some(best.0)
+        let all = self.places.iter().map(|place| {
+            let number = drawn(place);
+            Straw { number, length: length(number), place }
+        });
+        let best = all.reduce(|best, next| if next.is_shorter_than(&best) { next } else { best });
+        best.map(|straw| straw.place)
+    }
+}
+
+/// What a stamp draws: a straw of `length` by its weight.
+#[derive(Clone, Copy)]
+struct Straw<'p> {
+    number: u64,
+    length: u64,
+    place: &'p Place,
+}
+
+impl Straw<'_> {
+    fn is_shorter_than(&self, other: &Self) -> bool {
+        // At most 2^38 by 2^16: no product overflows.
+        let this = self.length * u64::from(other.place.weight.get());
+        let that = other.length * u64::from(self.place.weight.get());
+        this < that || (this == that && self.number > other.number)
     }
 }
 
@@ -113,19 +140,6 @@ const fn mix(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)
-}
-
-/// Is one straw shorter than another? A number drawn and a weight make a straw of the length
-/// -log2(number / 2^64) / weight.
-fn is_shorter((one, weight): (u64, NonZeroU32), (other, other_weight): (u64, NonZeroU32)) -> bool {
-    if weight == other_weight {
-        return one > other;
-    }
-    let (length, other_length) = (length(one), length(other));
-    // At most 2^38 by 2^32: 128 bits for a product that 64 would not hold.
-    let this = u128::from(length) * u128::from(other_weight.get());
-    let that = u128::from(other_length) * u128::from(weight.get());
-    this < that || (this == that && one > other)
 }
 
 /// -log2(number / 2^64), in 2^-32: never longer for a larger number.

@@ -42,7 +42,7 @@ pub struct DiffView {
     pub stamps_removed: Vec<String>,
     /// Stamps that are declared otherwise, and in what.
     pub stamps_changed: Vec<KeysView>,
-    /// New failover edges: "eu-1 -> eu-2 (read_write)".
+    /// New failover edges: `eu-1 -> eu-2 (read_write)`.
     pub edges_gained: Vec<String>,
     /// Failover edges that are gone.
     pub edges_lost: Vec<String>,

@@ -11,10 +11,10 @@ use super::*;
 const GOLDEN: &str = include_str!("golden.txt");
 
 /// The pool of these stamps and weights.
-fn pool(stamps: &[(&str, u32)]) -> Placement {
+fn pool(stamps: &[(&str, u16)]) -> Placement {
     Placement::new(stamps.iter().zip(0..).map(|((id, weight), at)| {
         let id = StampId::parse(id).unwrap().into_owned();
-        (id, StampIndex(at), NonZeroU32::new(*weight).unwrap())
+        (id, StampIndex(at), NonZeroU16::new(*weight).unwrap())
     }))
 }
 
@@ -24,7 +24,7 @@ fn home<'p>(pool: &'p Placement, tenant: &str) -> &'p str {
 }
 
 fn golden_pool(line: &str) -> Placement {
-    let stamps: Vec<(&str, u32)> = line
+    let stamps: Vec<(&str, u16)> = line
         .split(',')
         .map(|stamp| match stamp.split_once('*') {
             Some((id, weight)) => (id, weight.parse().unwrap()),
@@ -102,13 +102,13 @@ fn shares_follow_weights() {
 
 prop_compose! {
     /// Two to eight stamps with their weights.
-    fn stamps()(weights in prop::collection::vec(1_u32..10, 2..8)) -> Vec<(String, u32)> {
-        weights.into_iter().zip(0..).map(|(weight, at): (u32, u32)| (format!("s{at}"), weight)).collect()
+    fn stamps()(weights in prop::collection::vec(1_u16..10, 2..8)) -> Vec<(String, u16)> {
+        weights.into_iter().zip(0..).map(|(weight, at): (u16, u32)| (format!("s{at}"), weight)).collect()
     }
 }
 
-fn pool_of(stamps: &[(String, u32)]) -> Placement {
-    let stamps: Vec<(&str, u32)> = stamps.iter().map(|(id, weight)| (&**id, *weight)).collect();
+fn pool_of(stamps: &[(String, u16)]) -> Placement {
+    let stamps: Vec<(&str, u16)> = stamps.iter().map(|(id, weight)| (&**id, *weight)).collect();
     pool(&stamps)
 }
 
@@ -118,7 +118,7 @@ proptest! {
     #[test]
     fn a_new_stamp_takes_its_share_and_nobody_else_moves(
         mut stamps in stamps(),
-        weight in 1_u32..10,
+        weight in 1_u16..10,
         seed in any::<u32>(),
     ) {
         const TENANTS: u32 = 20_000;
@@ -133,7 +133,7 @@ proptest! {
                 moved += 1;
             }
         }
-        let all: u32 = stamps.iter().map(|(_, weight)| weight).sum();
+        let all: u16 = stamps.iter().map(|(_, weight)| weight).sum();
         let share = f64::from(weight) / f64::from(all);
         prop_assert!(f64::from(moved) <= (share + 0.01) * f64::from(TENANTS), "{moved} of {share}");
     }
@@ -153,7 +153,7 @@ proptest! {
     }
 
     #[test]
-    fn a_heavier_stamp_only_gains(stamps in stamps(), more in 1_u32..10) {
+    fn a_heavier_stamp_only_gains(stamps in stamps(), more in 1_u16..10) {
         let before = pool_of(&stamps);
         let mut heavier = stamps;
         heavier[0].1 += more;

@@ -2,7 +2,7 @@
 //! tenant lives, entry or not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU32;
+use std::num::NonZeroU16;
 
 use super::RoutingTable;
 use super::stamps::Stamps;
@@ -44,7 +44,7 @@ pub(super) fn build(
 }
 
 /// The stamps of the pool, each once: its place in the file, and its weight.
-type Places = BTreeMap<StampIndex, (Span, NonZeroU32)>;
+type Places = BTreeMap<StampIndex, (Span, NonZeroU16)>;
 
 fn places(list: &[Written<ShortOrLong<RawPlace>>], stamps: &Stamps, report: &mut Report) -> Places {
     let mut places = Places::new();
@@ -57,7 +57,8 @@ fn places(list: &[Written<ShortOrLong<RawPlace>>], stamps: &Stamps, report: &mut
                 continue;
             }
         };
-        let weight = NonZeroU32::new(weight.0).unwrap_or(NonZeroU32::MIN);
+        let weight = u16::try_from(weight.0).ok().and_then(NonZeroU16::new);
+        let weight = weight.unwrap_or(NonZeroU16::MIN);
         if let Some((first, _)) = places.get(&index) {
             report
                 .error(*span, format!("stamp `{id}` is listed twice"))
