@@ -6,7 +6,7 @@ use super::{Between, Moves};
 use crate::directory::{FenceIndex, Tenant};
 use crate::id::{StampIndex, TenantIndex};
 use crate::reach::Tally;
-use crate::table::{RoutingTable, TenantState};
+use crate::table::{RoutingTable, TenantState, TierIndex};
 
 /// Compares the entries of tenants. Mostly both tables have them in the same order: then nothing is
 /// looked up.
@@ -30,7 +30,10 @@ pub(super) fn compare(old: &RoutingTable, new: &RoutingTable, moves: &mut Moves)
             all.add(|| format!("{name}: {from} -> {to}"));
             let between: &mut Tally = moved.entry((from, to)).or_default();
             between.add(|| name.to_owned());
-        } else if tenant.state != now.state || same.fence(tenant.fence) != Some(now.fence) {
+        } else if tenant.state != now.state
+            || same.fence(tenant.fence) != Some(now.fence)
+            || same.tier(tenant.tier) != Some(now.tier)
+        {
             moves.changed.add(|| format!("{name}: {}", told((old, tenant), (new, now))));
         }
     }
@@ -78,6 +81,7 @@ fn appeared(old: &RoutingTable, new: &RoutingTable) -> Vec<String> {
 struct Same {
     homes: Vec<Option<StampIndex>>,
     fences: Vec<Option<FenceIndex>>,
+    tiers: Vec<Option<TierIndex>>,
 }
 
 impl Same {
@@ -86,7 +90,12 @@ impl Same {
         let by_zones: BTreeMap<Vec<&str>, FenceIndex> =
             fences(new).map(|fence| (zones(new, fence), fence)).collect();
         let fences = fences(old).map(|fence| by_zones.get(&zones(old, fence)).copied());
-        Self { homes: homes.collect(), fences: fences.collect() }
+        let find_tier = |name: &str| new.tiers().iter().position(|tier| *tier.name == *name);
+        let tiers = old.tiers().iter().map(|tier| {
+            let at = find_tier(&tier.name)?;
+            u8::try_from(at).ok().map(TierIndex)
+        });
+        Self { homes: homes.collect(), fences: fences.collect(), tiers: tiers.collect() }
     }
 
     fn home(&self, home: StampIndex) -> Option<StampIndex> {
@@ -95,6 +104,10 @@ impl Same {
 
     fn fence(&self, fence: FenceIndex) -> Option<FenceIndex> {
         self.fences.get(usize::from(fence.0)).copied().flatten()
+    }
+
+    fn tier(&self, tier: TierIndex) -> Option<TierIndex> {
+        self.tiers.get(usize::from(tier.0)).copied().flatten()
     }
 }
 
@@ -122,6 +135,10 @@ fn told((old, before): (&RoutingTable, Tenant), (new, after): (&RoutingTable, Te
             zones => zones.join(", "),
         };
         told.push(format!("{} -> {}", list(&from), list(&to)));
+    }
+    let (from, to) = (&old.tier(before.tier).name, &new.tier(after.tier).name);
+    if from != to {
+        told.push(format!("tier {from} -> {to}"));
     }
     told.join("; ")
 }

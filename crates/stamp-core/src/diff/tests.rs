@@ -38,6 +38,16 @@ fn moves_are_counted_by_name() {
 }
 
 #[test]
+fn another_tier_is_a_change_and_another_order_of_tiers_is_none() {
+    let tenants = "[tenants]\nx = { stamp = \"a\", tier = \"gold\" }\ny = \"b\"\n";
+    let (gold, silver) = ("[tier.gold]\npriority = 1\n", "[tier.silver]\npriority = 2\n");
+    let old = table(&format!("{tenants}{gold}{silver}"));
+    assert!(moves(&old, &table(&format!("{tenants}{silver}{gold}"))).changed.examples.is_empty());
+    let new = table(&format!("{}{gold}{silver}", tenants.replace("gold", "silver")));
+    assert_eq!(moves(&old, &new).changed.examples, ["x: tier gold -> silver"]);
+}
+
+#[test]
 fn a_domain_that_changes_hands_is_a_move() {
     let tenants = "[tenants]\nx = \"a\"\ny = \"a\"\n[domains]\n";
     let old = table(&format!("{tenants}\"d.e\" = \"x\"\n"));
