@@ -57,9 +57,24 @@ fn tenant_of(number: u64) -> u32 {
     u32::try_from(number / BURST * 2).expect("so many tenants there are")
 }
 
-fn admit(cells: &TenantCells, table: &RoutingTable, tenant: u32) {
-    let place = cells.admit(table, TenantIndex(tenant), Moment::default());
-    drop(black_box(place.expect("it keeps to its rate")));
+/// A table of all tenants, and the place of each.
+struct Tenants {
+    table: RoutingTable,
+    places: Vec<TenantIndex>,
+}
+
+impl Tenants {
+    fn new() -> Self {
+        let table = table();
+        let places = table.directory.iter().map(|(place, _, _)| place).collect();
+        Self { table, places }
+    }
+
+    fn admit(&self, cells: &TenantCells, tenant: u32) {
+        let place = *self.places.get(tenant as usize).expect("one of the tenants");
+        let admitted = cells.admit(&self.table, place, Moment::default());
+        drop(black_box(admitted.expect("it keeps to its rate")));
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bench measures")]
@@ -70,41 +85,41 @@ fn timed(work: impl FnOnce()) -> Duration {
 }
 
 fn alone(bench: &mut Criterion) {
-    let table = table();
-    let cells = TenantCells::new(&table);
+    let tenants = Tenants::new();
+    let cells = TenantCells::new(&tenants.table);
     let mut number = 0;
     bench.bench_function("admit: one tenant", |bench| {
         bench.iter(|| {
             number += 1;
-            admit(&cells, &table, tenant_of(number));
+            tenants.admit(&cells, tenant_of(number));
         });
     });
-    let cells = TenantCells::new(&table);
+    let cells = TenantCells::new(&tenants.table);
     let mut number: u64 = 0;
     bench.bench_function("admit: 100,000 of a million tenants in turn", |bench| {
         bench.iter(|| {
             number += 1;
             // A prime stride, as traffic of many tenants has.
             let tenant = u32::try_from(number % 100_000 * 7919 % u64::from(TENANTS));
-            admit(&cells, &table, tenant.expect("less than all"));
+            tenants.admit(&cells, tenant.expect("less than all"));
         });
     });
 }
 
 fn together(bench: &mut Criterion) {
-    let table = table();
-    for (name, tenants) in [("the same tenant", [0, 0]), ("two tenants", [0, 1])] {
-        let cells = TenantCells::new(&table);
+    let tenants = Tenants::new();
+    for (name, pair) in [("the same tenant", [0, 0]), ("two tenants", [0, 1])] {
+        let cells = TenantCells::new(&tenants.table);
         let mut from = 0;
         bench.bench_function(&format!("admit: two threads, {name}"), |bench| {
             bench.iter_custom(|iterations| {
                 let until = from + iterations;
                 let each = |own| {
-                    (from..until).for_each(|at| admit(&cells, &table, tenant_of(at) + own));
+                    (from..until).for_each(|at| tenants.admit(&cells, tenant_of(at) + own));
                 };
                 let took = timed(|| {
                     thread::scope(|scope| {
-                        for own in tenants {
+                        for own in pair {
                             let _thread = scope.spawn(move || each(own));
                         }
                     });
@@ -117,13 +132,13 @@ fn together(bench: &mut Criterion) {
 }
 
 fn memory(_bench: &mut Criterion) {
-    let table = table();
+    let tenants = Tenants::new();
     for active in [TENANTS / 100, TENANTS / 10, TENANTS] {
-        let cells = TenantCells::new(&table);
+        let cells = TenantCells::new(&tenants.table);
         let at_rest = cells.heap_bytes();
         let took = timed(|| {
             for tenant in (0..TENANTS).step_by((TENANTS / active) as usize) {
-                admit(&cells, &table, tenant);
+                tenants.admit(&cells, tenant);
             }
         });
         let each = (cells.heap_bytes() - at_rest) / cells.known();

@@ -199,10 +199,11 @@ impl Index {
         Arc::new(Self { chunks })
     }
 
-    fn slot(&self, tenant: TenantIndex) -> Option<&Slot> {
-        let chunk = self.chunks.get(tenant.at() / CHUNK)?;
+    /// The slot of the tenant that was added to the table after so many others.
+    fn slot(&self, ordinal: usize) -> Option<&Slot> {
+        let chunk = self.chunks.get(ordinal / CHUNK)?;
         let empty = || Box::new([const { OnceLock::new() }; CHUNK]);
-        chunk.get_or_init(empty).get(tenant.at() % CHUNK)
+        chunk.get_or_init(empty).get(ordinal % CHUNK)
     }
 
     fn heap_bytes(&self) -> usize {
@@ -248,7 +249,7 @@ impl TenantCells {
         let limits = table.tier_of(Some(tenant)).limits;
         let find = || self.registry.cell(table.directory.name(tenant), limits, now);
         let index = self.index.load();
-        match index.slot(tenant) {
+        match index.slot(table.directory.ordinal(tenant)) {
             Some(slot) => slot.get_or_init(find).enter(limits, now),
             // This table is no longer in force.
             None => find().enter(limits, now),
