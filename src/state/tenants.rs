@@ -189,7 +189,7 @@ type Chunk = Box<[Slot; CHUNK]>;
 
 /// The cells of the tenants that asked for something lately, by their places in one table.
 #[derive(Debug)]
-struct Index {
+pub(super) struct Index {
     chunks: Box<[OnceLock<Chunk>]>,
 }
 
@@ -293,9 +293,9 @@ impl TenantCells {
     }
 
     /// Its table is no longer in force: lets go of all cells. Who holds the View still, for a tunnel
-    /// of days, does not hold them.
-    pub(super) fn retire(&self) {
-        self.index.store(Index::new(0));
+    /// of days, does not hold them. What they were found by is to be dropped where that delays nobody.
+    pub(super) fn retire(&self) -> Arc<Index> {
+        self.index.swap(Index::new(0))
     }
 
     /// Begins the index anew. What it was is to be dropped where that delays nobody.
