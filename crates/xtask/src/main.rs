@@ -67,6 +67,8 @@ fn main() -> ExitCode {
         },
         // Not for people: what `bench failover` starts as stamps.
         [failover::STAMP_COMMAND, name, port, log] => failover::serve_stamp(name, port, log),
+        // Nor for people: what `bench reload` starts beside the gateway.
+        [reload::WITNESS_COMMAND, seconds] => reload::look(seconds),
         ["fuzz"] => fuzz::run_all(60),
         ["fuzz", seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::run_all(seconds),
