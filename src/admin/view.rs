@@ -18,12 +18,17 @@ use crate::state::{InFlightOf, ReloadStatus, StampFlights, State};
 mod asks;
 mod diff;
 mod drill;
+mod explain;
 mod issuers;
 mod tenants;
 
-pub use asks::{DrainAsk, ReasonAsk, StateAsk};
+pub use asks::{DrainAsk, ExplainAsk, ReasonAsk, StateAsk};
 pub use diff::{DiffView, KeysView, MovesView, NowhereView, PoolView};
 pub use drill::{DrillAsk, DrillView, DrillsView, ShareView};
+pub use explain::{
+    AdmitView, ByView, CandidateView, DecisionView, ExplainView, RowView, SourceView, StepView,
+    TokenView,
+};
 pub use issuers::IssuerView;
 pub use tenants::{LimitsView, TenantView, TenantsView};
 

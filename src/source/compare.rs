@@ -12,6 +12,7 @@ use stamp_core::table::{RoutingTable, Stamp};
 
 use super::load::{self, Former, Inputs, Loaded, Wanted};
 use super::{Reloader, load_settings, snapshot};
+use crate::auth::KeyRing;
 use crate::clock::Clock;
 use crate::diagnostics::Report;
 use crate::settings::{Settings, restart_keys};
@@ -131,6 +132,24 @@ pub fn compare_files(
         warnings: warnings(&new),
         restart_needed: restart_keys(&before, &settings),
     })
+}
+
+/// What a start with these files would be decided by.
+#[derive(Debug)]
+pub struct Offline {
+    /// gateway.toml.
+    pub settings: Settings,
+    /// routing.toml and the files of tenants.
+    pub table: RoutingTable,
+    /// The keys of its issuers; of those that are fetched, what a gateway fetched last.
+    pub keys: KeyRing,
+}
+
+/// Reads the files of a gateway.toml, or of its directory, as a start would.
+pub fn read_files(config: &Path, clock: Clock) -> Result<Offline, Report> {
+    let settings = load_settings(&gateway_toml(config))?;
+    let loaded = load::load(&Wanted::of(&settings), Inputs::Disk, None, clock)?;
+    Ok(Offline { settings, table: loaded.table, keys: loaded.keys })
 }
 
 fn gateway_toml(path: &Path) -> PathBuf {

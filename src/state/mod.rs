@@ -3,6 +3,7 @@
 
 mod cells;
 mod closing;
+mod command;
 mod control;
 pub mod drill;
 mod fetches;
@@ -24,8 +25,9 @@ use arc_swap::ArcSwap;
 use stamp_core::breaker::FailureKind;
 use tokio::sync::{mpsc, watch};
 
-pub use cells::{EndpointCell, InFlight, StampCell, Trial, TrialRisk};
-pub use control::{Command, Control, Installation, OrderError, Ordered, Start, Started, Wish};
+pub use cells::{EndpointCell, InFlight, StampCell, Trial};
+pub use command::{Command, Installation, OrderError, Ordered, Wish};
+pub use control::{Control, Start, Started};
 pub use fetches::{Ended, Fetches};
 pub use flights::{FlightKind, FlightsByStamp, InFlightOf, StampFlights};
 pub use happened::{Events, Happened, News, What};
@@ -36,7 +38,7 @@ pub use tenants::{TenantCells, TenantLoad, TenantPlace, forget_idle_tenants};
 pub use view::View;
 
 use crate::clock::Clock;
-use control::Event;
+use command::Event;
 pub use registry::Names;
 
 /// Reports of attempts that wait to be judged. Beyond that they are dropped: a flood of failures

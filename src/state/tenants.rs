@@ -76,6 +76,16 @@ impl TenantCell {
         }
     }
 
+    /// What `try_enter` would say.
+    fn would_enter(&self, limits: Limits, now: Moment) -> Result<(), TenantRefusal> {
+        let in_flight = self.in_flight.load(Ordering::Relaxed);
+        admission::one_more(in_flight, limits.in_flight_max).ok_or(TenantRefusal::Saturated)?;
+        let Some(rate) = limits.rate else { return Ok(()) };
+        let bucket = Bucket::from_bits(self.bucket.load(Ordering::Relaxed)).under(rate, now);
+        let taken = bucket.taken(rate, now);
+        taken.map(drop).map_err(|empty| TenantRefusal::RateLimited { wait: empty.wait })
+    }
+
     /// The limits may be others than before.
     fn take_limits(&self, limits: Limits, now: Moment) {
         if let Some(rate) = limits.rate {
@@ -150,15 +160,11 @@ impl Registry {
         cell
     }
 
-    fn load(&self, name: &str) -> TenantLoad {
+    /// Looks at the cell of the tenant of this name, if it has one.
+    fn look<T>(&self, name: &str, look: impl FnOnce(&TenantCell) -> T) -> Option<T> {
         let hash = self.hash(name);
         let shard = self.shard(hash);
-        shard.find(hash, |cell| *cell.name == *name).map_or_else(TenantLoad::default, |cell| {
-            TenantLoad {
-                in_flight: cell.in_flight.load(Ordering::Relaxed),
-                refused: cell.refused.load(Ordering::Relaxed),
-            }
-        })
+        shard.find(hash, |cell| *cell.name == *name).map(|cell| look(cell))
     }
 
     /// Forgets the cells that nobody holds and that say nothing. Who wants one of them meanwhile
@@ -267,10 +273,24 @@ impl TenantCells {
         self.registry.cell(name, limits, now).enter(limits, now)
     }
 
+    /// Would one more request of this tenant be admitted now? Counts nothing.
+    pub fn would_admit(
+        &self,
+        limits: Limits,
+        name: &str,
+        now: Moment,
+    ) -> Result<(), TenantRefusal> {
+        self.registry.look(name, |cell| cell.would_enter(limits, now)).unwrap_or(Ok(()))
+    }
+
     /// What the tenant of this name has in flight.
     #[must_use]
     pub fn load(&self, name: &str) -> TenantLoad {
-        self.registry.load(name)
+        let load = |cell: &TenantCell| TenantLoad {
+            in_flight: cell.in_flight.load(Ordering::Relaxed),
+            refused: cell.refused.load(Ordering::Relaxed),
+        };
+        self.registry.look(name, load).unwrap_or_default()
     }
 
     /// Tenants that something is known of.
