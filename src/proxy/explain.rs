@@ -150,8 +150,8 @@ pub fn explain<'a>(
     request: &'a Described,
     token: &'a TokenTold,
 ) -> Explanation<'a> {
-    let (framing, method) = match &request.head {
-        Ok(read) => read,
+    let (body, method) = match &request.head {
+        Ok((body, method)) => (*body, method),
         Err(error) => {
             let end = refuse(Stage::Head, &ProxyError::Malformed(*error));
             return Explanation { story: None, end };
@@ -165,11 +165,12 @@ pub fn explain<'a>(
     };
     let by = (scene.table, &*scene.standings.stamps);
     let story = explain::explain(by, question, |stamp, risk| scene.offers_trial(stamp, risk));
-    let end = scene.end(token, &story).unwrap_or_else(|(stage, error)| refuse(stage, &error));
-    let end = match end {
-        End::Forward(..) => scene.sent(request, (*framing, method), end),
-        End::Answer | End::Refuse(_) => end,
-    };
+    let chosen = scene.chosen(token, &story);
+    let end = chosen.and_then(|chosen| {
+        let sent = scene.sent(request, (body, method), chosen);
+        sent.map_err(|error| (Stage::Forward, error))
+    });
+    let end = end.unwrap_or_else(|(stage, error)| refuse(stage, &error));
     Explanation { story: Some(story), end }
 }
 
@@ -191,7 +192,11 @@ fn refuse(stage: Stage, error: &ProxyError) -> End {
 
 impl Scene<'_> {
     /// From the token to the choice.
-    fn end(&self, token: &TokenTold, story: &Story<'_>) -> Result<End, (Stage, ProxyError)> {
+    fn chosen(
+        &self,
+        token: &TokenTold,
+        story: &Story<'_>,
+    ) -> Result<(Target, Choice), (Stage, ProxyError)> {
         if let Some((state, _)) = self.running
             && state.in_flight() >= self.live.limits.in_flight_max.get()
         {
@@ -208,7 +213,7 @@ impl Scene<'_> {
         let choice = story.ways.as_ref().map(|ways| ways.choice);
         let choice = choice.ok_or((Stage::Choose, ProxyError::Internal))?;
         let choice = choice.map_err(|refusal| (Stage::Choose, ProxyError::Refused(refusal)))?;
-        Ok(End::Forward(target, choice))
+        Ok((target, choice))
     }
 
     /// As `admit`, and counts nothing. Without a gateway nobody has anything in flight.
@@ -225,26 +230,22 @@ impl Scene<'_> {
     fn sent(
         &self,
         request: &Described,
-        (framing, method): (BodyFraming, &Method),
-        end: End,
-    ) -> End {
-        let End::Forward(target, choice) = end else { return end };
-        let judged = || {
-            if let BodyFraming::Length(bytes) = framing
-                && !self.live.limits.takes_body(bytes)
-            {
-                return Err(ProxyError::BodyTooLarge);
-            }
-            let mut fields = request.headers.clone();
-            if *method == Method::OPTIONS && headers::count_forwards(&mut fields).is_none() {
-                return Ok(End::Answer);
-            }
-            headers::check_loop(&fields, self.node)?;
-            headers::strip_request(&mut fields, &self.table.identity.header, request.peer)?;
-            self.enter(&target, choice.stamp)?;
-            Ok(End::Forward(target, choice))
-        };
-        judged().unwrap_or_else(|error| refuse(Stage::Forward, &error))
+        (body, method): (BodyFraming, &Method),
+        (target, choice): (Target, Choice),
+    ) -> Result<End, ProxyError> {
+        if let BodyFraming::Length(bytes) = body
+            && !self.live.limits.takes_body(bytes)
+        {
+            return Err(ProxyError::BodyTooLarge);
+        }
+        let mut fields = request.headers.clone();
+        if *method == Method::OPTIONS && headers::count_forwards(&mut fields).is_none() {
+            return Ok(End::Answer);
+        }
+        headers::check_loop(&fields, self.node)?;
+        headers::strip_request(&mut fields, &self.table.identity.header, request.peer)?;
+        self.enter(&target, choice.stamp)?;
+        Ok(End::Forward(target, choice))
     }
 
     /// Would the stamp take one more request of this tenant's priority?
