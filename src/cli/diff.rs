@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::operate::runtime;
 use super::print;
 use super::{DiffFlags, Operator, Output};
-use crate::admin::view::DiffView;
+use crate::admin::view::{DiffView, LimitChangeView, TierView};
 use crate::clock::Clock;
 use crate::source;
 
@@ -85,6 +85,8 @@ fn other_lines(view: &DiffView) -> Vec<String> {
         lines.push(format!("domains: {added} new, {removed} gone"));
     }
     let lists = [
+        ("tiers new", &view.tiers_added),
+        ("tiers gone", &view.tiers_removed),
         ("stamps new", &view.stamps_added),
         ("stamps gone", &view.stamps_removed),
         ("edges gained", &view.edges_gained),
@@ -95,6 +97,7 @@ fn other_lines(view: &DiffView) -> Vec<String> {
             lines.push(format!("{what}: {}", list.join(", ")));
         }
     }
+    lines.extend(view.tiers_changed.iter().map(tier));
     for changed in &view.stamps_changed {
         lines.push(format!("stamp {}: another {}", changed.stamp, changed.keys.join(", ")));
     }
@@ -117,6 +120,19 @@ fn other_lines(view: &DiffView) -> Vec<String> {
     lines
 }
 
+/// What changes for the tenants of a tier.
+fn tier(changed: &TierView) -> String {
+    let told = |limit: Option<u32>| limit.map_or_else(|| "none".to_owned(), |it| it.to_string());
+    let limits = changed.limits.iter().map(|LimitChangeView { key, from, to }| {
+        let (from, to) = (told(*from), told(*to));
+        format!("{key} {from} -> {to}")
+    });
+    let limits = limits.collect::<Vec<_>>().join(", ");
+    let placed = if changed.placed { ", and those placed by hash" } else { "" };
+    let TierView { tier, tenants, .. } = changed;
+    format!("tier {tier}: {limits} ({tenants} tenants{placed})")
+}
+
 /// The examples, and that there are more.
 fn some(examples: &[String], count: usize) -> String {
     let more = if examples.len() < count { ", ..." } else { "" };
@@ -130,6 +146,18 @@ mod tests {
     #[test]
     fn what_is_the_same_is_said_in_two_words() {
         assert_eq!(lines(&DiffView::default()), ["no difference"]);
+    }
+
+    #[test]
+    fn a_tier_is_told_with_its_tenants() {
+        let limits = vec![
+            LimitChangeView { key: "burst".to_owned(), from: None, to: Some(5) },
+            LimitChangeView { key: "priority".to_owned(), from: Some(1), to: Some(2) },
+        ];
+        let changed = TierView { tier: "gold".to_owned(), limits, tenants: 3, placed: true };
+        let told = "tier gold: burst none -> 5, priority 1 -> 2 \
+                    (3 tenants, and those placed by hash)";
+        assert_eq!(tier(&changed), told);
     }
 
     #[test]

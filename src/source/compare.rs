@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::diagnostics::Report;
 use crate::settings::{Settings, restart_keys};
 
-/// What a valid configuration holds.
+/// What a valid configuration holds, and what it would change.
 #[derive(Clone, Debug)]
 pub struct Validated {
     /// How many stamps.
@@ -25,8 +25,8 @@ pub struct Validated {
     pub tenants: usize,
     /// How many endpoints.
     pub endpoints: usize,
-    /// What was let pass, but should be looked at.
-    pub warnings: Report,
+    /// What it would change.
+    pub changes: Comparison,
 }
 
 /// What the files would change.
@@ -66,20 +66,8 @@ impl Comparison {
 }
 
 impl Reloader {
-    /// Judges the files, and changes nothing.
+    /// Judges the files and tells what a reload would change, and changes nothing.
     pub async fn validate(&self) -> Result<Validated, Report> {
-        let running = self.running.lock().await;
-        let (_, loaded, _) = self.read(&running, self.state.view()).await?;
-        Ok(Validated {
-            stamps: loaded.table.stamps().len(),
-            tenants: loaded.table.directory.len(),
-            endpoints: loaded.table.endpoint_count(),
-            warnings: warnings(&loaded),
-        })
-    }
-
-    /// Tells what a reload would change, and changes nothing.
-    pub async fn compare(&self) -> Result<Comparison, Report> {
         let running = self.running.lock().await;
         let former = self.state.view();
         let (settings, loaded, moves) = self.read(&running, Arc::clone(&former)).await?;
@@ -88,16 +76,27 @@ impl Reloader {
             let nowhere = reach::nowhere(&loaded.table, |stamp| {
                 is_eligible((&former.table, &former.standings.stamps), loaded.table.stamp(stamp))
             });
-            Comparison {
+            let changes = Comparison {
                 generation: Some(former.generation),
                 guard: guard(&moves, &former.table, &settings),
                 nowhere: told(&loaded.table, nowhere),
                 moves,
                 warnings: warnings(&loaded),
                 restart_needed,
+            };
+            Validated {
+                stamps: loaded.table.stamps().len(),
+                tenants: loaded.table.directory.len(),
+                endpoints: loaded.table.endpoint_count(),
+                changes,
             }
         });
         telling.await.map_err(|panic| self.failure(&panic))
+    }
+
+    /// Tells what a reload would change, and changes nothing.
+    pub async fn compare(&self) -> Result<Comparison, Report> {
+        Ok(self.validate().await?.changes)
     }
 }
 

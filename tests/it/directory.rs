@@ -30,6 +30,13 @@ async fn diff(gateway: &Gateway) -> Value {
     answer.json()
 }
 
+/// What the gateway would change, as it says when it is asked to judge the files.
+async fn changes(gateway: &Gateway) -> Value {
+    let answer = gateway.admin("POST", "/v1/config/validate", None).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["changes"].clone()
+}
+
 async fn home(gateway: &Gateway, tenant: &str) -> Value {
     gateway.admin_get(&format!("/v1/tenants/{tenant}")).await.json()["stamp"].clone()
 }
@@ -52,6 +59,30 @@ async fn one_row_of_many_is_one_change() {
     assert_eq!(reload["moved"], 1);
     assert_eq!(home(&pair.gateway, "t12345").await, "b");
     assert_eq!(diff(&pair.gateway).await["different"], false);
+}
+
+#[tokio::test]
+async fn other_limits_of_a_tier_are_a_change_told_with_its_tenants() {
+    let table = |limits: &str| format!("{PAIR}[tier.standard]\n{limits}\n");
+    let plan = |plan: Plan| plan.set("routing", "watch", "false");
+    let pair = Pair::planned(&table("requests_per_second = 900"), plan).await;
+    assert_eq!(changes(&pair.gateway).await["different"], false);
+    let limits = "priority = 1\nmax_in_flight = 7\n[tier.gold]";
+    let text = routing(&table(limits), &[&pair.a, &pair.b]);
+    pair.gateway.directory.write("routing.toml", &text);
+    for told in [diff(&pair.gateway).await, changes(&pair.gateway).await] {
+        assert_eq!((&told["different"], &told["tiers_added"][0]), (&true.into(), &"gold".into()));
+        let tier = &told["tiers_changed"][0];
+        assert_eq!((&tier["tier"], &tier["tenants"]), (&"standard".into(), &4.into()), "{told}");
+        let keys = ["priority", "max_in_flight", "requests_per_second", "burst"];
+        let told: Vec<&Value> = tier["limits"].as_array().unwrap().iter().collect();
+        let told: Vec<_> = told.iter().map(|it| it["key"].as_str().unwrap()).collect();
+        assert_eq!(told, keys);
+    }
+    let text = diff_of(&pair.gateway, &[]).await.exits(7).stdout;
+    let line = "tier standard: priority 0 -> 1, max_in_flight 500 -> 7, \
+                requests_per_second 900 -> none, burst 900 -> none (4 tenants)";
+    assert!(text.contains(line), "{text}");
 }
 
 #[tokio::test]

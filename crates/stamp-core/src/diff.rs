@@ -1,7 +1,8 @@
-//! What a new table changes, by meaning: tenants, domains, stamps, edges; and whether that is too much
-//! for one reload. Everything is compared by name: places differ for no reason of their own.
+//! What a new table changes, by meaning: tenants, domains, tiers, stamps, edges; and whether that is too
+//! much for one reload. Everything is compared by name: places differ for no reason of their own.
 
 mod tenants;
+mod tiers;
 
 use std::collections::BTreeSet;
 
@@ -9,6 +10,8 @@ use crate::id::StampId;
 use crate::placement::Placement;
 use crate::reach::Tally;
 use crate::table::{EdgeMode, RoutingTable, Stamp};
+
+pub use tiers::{LimitChange, TierChange};
 
 /// So many tenants may always move: in a small fleet every tenant is a large share.
 const MOVES_ALWAYS_ALLOWED: usize = 50;
@@ -39,6 +42,12 @@ pub struct Moves {
     pub domains_added: Tally,
     /// Custom domains of the old table that the new one has not.
     pub domains_removed: Tally,
+    /// Tiers of the new table that the old one has not.
+    pub tiers_added: Vec<String>,
+    /// Tiers of the old table that the new one has not.
+    pub tiers_removed: Vec<String>,
+    /// Tiers of both that say something else.
+    pub tiers_changed: Vec<TierChange>,
     /// Stamps of the new table that the old one has not.
     pub stamps_added: Vec<String>,
     /// Stamps of the old table that the new one has not.
@@ -97,6 +106,7 @@ pub fn moves(old: &RoutingTable, new: &RoutingTable) -> Moves {
     };
     tenants::compare(old, new, &mut moves);
     tenants::compare_domains(old, new, &mut moves);
+    tiers::compare(old, new, &mut moves);
     compare_stamps(old, new, &mut moves);
     let (before, after) = (edges(old), edges(new));
     moves.edges_lost = before.difference(&after).cloned().collect();

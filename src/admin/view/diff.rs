@@ -1,7 +1,7 @@
 //! What the files would change, as the API and the command line tell it.
 
 use serde::{Deserialize, Serialize};
-use stamp_core::diff::Between;
+use stamp_core::diff::{Between, LimitChange, TierChange};
 
 use super::CheckedView;
 use crate::source::{Comparison, Nowhere, Validated};
@@ -36,6 +36,12 @@ pub struct DiffView {
     pub domains_added: usize,
     /// Custom domains that are gone.
     pub domains_removed: usize,
+    /// New tiers.
+    pub tiers_added: Vec<String>,
+    /// Tiers that are gone.
+    pub tiers_removed: Vec<String>,
+    /// Tiers whose limits or priority change.
+    pub tiers_changed: Vec<TierView>,
     /// New stamps.
     pub stamps_added: Vec<String>,
     /// Stamps that are gone.
@@ -73,6 +79,30 @@ pub struct MovesView {
     pub tenants: usize,
     /// Some of them.
     pub examples: Vec<String>,
+}
+
+/// A tier whose limits or priority change.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TierView {
+    /// Its name.
+    pub tier: String,
+    /// What changes.
+    pub limits: Vec<LimitChangeView>,
+    /// The tenants that have it by then.
+    pub tenants: usize,
+    /// So have those that a hash places.
+    pub placed: bool,
+}
+
+/// A number of a tier that changes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LimitChangeView {
+    /// The key of `[tier.NAME]`.
+    pub key: String,
+    /// What is in force; `None` = no such limit.
+    pub from: Option<u32>,
+    /// What the files say.
+    pub to: Option<u32>,
 }
 
 /// A stamp that is declared otherwise.
@@ -129,6 +159,9 @@ impl DiffView {
             changed_examples: moves.changed.examples,
             domains_added: moves.domains_added.count,
             domains_removed: moves.domains_removed.count,
+            tiers_added: moves.tiers_added,
+            tiers_removed: moves.tiers_removed,
+            tiers_changed: moves.tiers_changed.into_iter().map(TierView::from).collect(),
             stamps_added: moves.stamps_added,
             stamps_removed: moves.stamps_removed,
             stamps_changed: keys.map(KeysView::from).collect(),
@@ -155,6 +188,19 @@ impl From<Between> for MovesView {
     }
 }
 
+impl From<TierChange> for TierView {
+    fn from(TierChange { tier, limits, tenants, placed }: TierChange) -> Self {
+        let limits = limits.into_iter().map(LimitChangeView::from).collect();
+        Self { tier, limits, tenants, placed }
+    }
+}
+
+impl From<LimitChange> for LimitChangeView {
+    fn from(LimitChange { key, from, to }: LimitChange) -> Self {
+        Self { key: key.to_owned(), from, to }
+    }
+}
+
 impl From<(String, Vec<&'static str>)> for KeysView {
     fn from((stamp, keys): (String, Vec<&'static str>)) -> Self {
         Self { stamp, keys: keys.into_iter().map(str::to_owned).collect() }
@@ -168,15 +214,13 @@ impl From<Nowhere> for NowhereView {
 }
 
 impl CheckedView {
-    /// A configuration that is valid.
+    /// A configuration that is valid, and what it changes.
     #[must_use]
-    pub fn valid(validated: &Validated) -> Self {
-        Self {
-            ok: true,
-            stamps: validated.stamps,
-            tenants: validated.tenants,
-            endpoints: validated.endpoints,
-            diagnostics: validated.warnings.told(),
-        }
+    pub fn valid(validated: Validated) -> Self {
+        let Validated { stamps, tenants, endpoints, changes } = validated;
+        let diagnostics = changes.warnings.told();
+        // They are told already, with their places.
+        let changes = DiffView { warnings: Vec::new(), ..DiffView::new(changes) };
+        Self { ok: true, stamps, tenants, endpoints, diagnostics, changes: Some(changes) }
     }
 }
