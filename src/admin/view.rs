@@ -22,7 +22,9 @@ mod issuers;
 mod tenants;
 
 pub use asks::{DrainAsk, ReasonAsk, StateAsk};
-pub use diff::{DiffView, KeysView, LimitChangeView, MovesView, NowhereView, PoolView, TierView};
+pub use diff::{
+    DiffView, KeysView, LimitChangeView, MovesView, NowhereView, PoolMovesView, PoolView, TierView,
+};
 pub use drill::{DrillAsk, DrillView, DrillsView, ShareView};
 pub use issuers::IssuerView;
 pub use tenants::{LimitsView, TenantView, TenantsView};

@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::operate::runtime;
 use super::print;
 use super::{DiffFlags, Operator, Output};
-use crate::admin::view::{DiffView, LimitChangeView, TierView};
+use crate::admin::view::{DiffView, LimitChangeView, PoolMovesView, PoolView, TierView};
 use crate::clock::Clock;
 use crate::source;
 
@@ -104,12 +104,7 @@ fn other_lines(view: &DiffView) -> Vec<String> {
     if view.identity_changed {
         lines.push("identity: other rules".to_owned());
     }
-    if let Some(pool) = &view.placement {
-        let told = |pool: &str| if pool.is_empty() { "none".to_owned() } else { pool.to_owned() };
-        let (before, after) = (told(&pool.before), told(&pool.after));
-        let percent = pool.moved_percent;
-        lines.push(format!("placement: {before} -> {after}: {percent} % of its tenants move"));
-    }
+    lines.extend(view.placement.iter().flat_map(pool));
     for nowhere in &view.nowhere {
         let placed = if nowhere.placed { ", and those placed there by hash" } else { "" };
         let tenants = nowhere.tenants;
@@ -118,6 +113,18 @@ fn other_lines(view: &DiffView) -> Vec<String> {
         lines.push(format!("nowhere to go from {stamp}: {tenants} tenants ({examples}){placed}"));
     }
     lines
+}
+
+/// What changes for tenants that are placed by hash.
+fn pool(pool: &PoolView) -> Vec<String> {
+    let told = |pool: &str| if pool.is_empty() { "none".to_owned() } else { pool.to_owned() };
+    let (before, after, percent) = (told(&pool.before), told(&pool.after), pool.moved_percent);
+    let first = format!("placement: {before} -> {after}: {percent} % of its tenants move");
+    let moves = pool.moves.iter().map(|PoolMovesView { from, to, percent }| {
+        // A sample tells it: to a point, and not to a tenth.
+        format!("  {from} -> {to}: about {percent:.0} %")
+    });
+    std::iter::once(first).chain(moves).collect()
 }
 
 /// What changes for the tenants of a tier.

@@ -1,7 +1,7 @@
 //! What the files would change, as the API and the command line tell it.
 
 use serde::{Deserialize, Serialize};
-use stamp_core::diff::{Between, LimitChange, TierChange};
+use stamp_core::diff::{Between, LimitChange, PlacedBetween, PlacementChange, TierChange};
 
 use super::CheckedView;
 use crate::source::{Comparison, Nowhere, Validated};
@@ -121,8 +121,22 @@ pub struct PoolView {
     pub before: String,
     /// That of the files.
     pub after: String,
-    /// The share of such tenants that would fare otherwise.
+    /// The share of such tenants that would fare otherwise, rounded up.
     pub moved_percent: u32,
+    /// Where from and where to, as a sample of names tells.
+    #[serde(default)]
+    pub moves: Vec<PoolMovesView>,
+}
+
+/// Tenants without an entry that move from one stamp to another.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PoolMovesView {
+    /// Where they live.
+    pub from: String,
+    /// Where they would live.
+    pub to: String,
+    /// Their share of all such tenants, to a point or so.
+    pub percent: f64,
 }
 
 /// Tenants of one home that no stamp could serve.
@@ -168,11 +182,7 @@ impl DiffView {
             edges_gained: moves.edges_gained,
             edges_lost: moves.edges_lost,
             identity_changed: moves.identity_changed,
-            placement: moves.placement.map(|pool| PoolView {
-                before: pool.before,
-                after: pool.after,
-                moved_percent: pool.moved_percent,
-            }),
+            placement: moves.placement.map(PoolView::from),
             stamps_stranded: nowhere.iter().map(|it| it.stamp.clone()).collect(),
             nowhere: nowhere.into_iter().map(NowhereView::from).collect(),
             guard: guard.map(|refusal| refusal.to_string()),
@@ -185,6 +195,21 @@ impl DiffView {
 impl From<Between> for MovesView {
     fn from(Between { from, to, tenants }: Between) -> Self {
         Self { from, to, tenants: tenants.count, examples: tenants.examples }
+    }
+}
+
+impl From<PlacementChange> for PoolView {
+    fn from(pool: PlacementChange) -> Self {
+        let moved_percent = pool.moved_percent();
+        let PlacementChange { before, after, between, .. } = pool;
+        let moves = between.into_iter().map(PoolMovesView::from).collect();
+        Self { before, after, moved_percent, moves }
+    }
+}
+
+impl From<PlacedBetween> for PoolMovesView {
+    fn from(PlacedBetween { from, to, share_e4 }: PlacedBetween) -> Self {
+        Self { from, to, percent: f64::from(share_e4) / 100.0 }
     }
 }
 

@@ -196,17 +196,40 @@ fn what_else_may_differ_is_told() {
     assert_eq!(moves(&other, &plain).domains_removed.examples, ["x.y: x"]);
 }
 
+/// A table with this pool.
+fn placing(stamps: &str) -> RoutingTable {
+    table(&format!("[identity]\nunknown_tenant = \"hash\"\n[placement]\nstamps = [{stamps}]\n"))
+}
+
 #[test]
 fn a_pool_that_changes_says_how_many_tenants_it_moves() {
-    let of = |stamps: &str| {
-        table(&format!("[identity]\nunknown_tenant = \"hash\"\n[placement]\nstamps = [{stamps}]\n"))
-    };
-    let (one, two) = (of("\"a\""), of("\"a\", { stamp = \"b\", weight = 3 }"));
+    let (one, two) = (placing("\"a\""), placing("\"a\", { stamp = \"b\", weight = 3 }"));
     let change = moves(&one, &two).placement.unwrap();
     assert_eq!((&*change.before, &*change.after), ("a", "a, b (weight 3)"));
-    assert!((74..=77).contains(&change.moved_percent), "{change:?}");
-    assert_eq!(moves(&table(""), &one).placement.unwrap().moved_percent, 100);
-    assert!(moves(&two, &of("{ stamp = \"b\", weight = 3 }, \"a\"")).is_empty());
+    assert_eq!((change.moved_millionths, change.moved_percent()), (750_000, 75));
+    let [between] = &change.between[..] else { panic!("{change:?}") };
+    assert_eq!((&*between.from, &*between.to), ("a", "b"));
+    assert!((7400..=7600).contains(&between.share_e4), "{between:?}");
+    assert_eq!(moves(&table(""), &one).placement.unwrap().moved_percent(), 100);
+    assert!(moves(&two, &placing("{ stamp = \"b\", weight = 3 }, \"a\"")).is_empty());
+}
+
+#[test]
+fn the_guard_knows_the_share_of_placed_tenants_that_move() {
+    let a = "{ stamp = \"a\", weight = 4 }";
+    let weighing = |b: u32| placing(&format!("{a}, {{ stamp = \"b\", weight = {b} }}"));
+    let alone = placing("\"a\"");
+    let judge = |old: &RoutingTable, new: &RoutingTable| guard(&moves(old, new), 0, 20);
+    assert_eq!(judge(&alone, &weighing(1)), Ok(()), "20 % exactly");
+    let refused = judge(&alone, &weighing(2)).unwrap_err();
+    let told = "34 % of the tenants that are placed by hash would have another home, or none: \
+                more than 20 %";
+    assert_eq!(refused.to_string(), told);
+    assert!(judge(&weighing(1), &alone).is_ok());
+    assert!(judge(&weighing(1), &placing("\"b\"")).is_err());
+    assert!(judge(&alone, &table("")).is_err(), "all are refused from then on");
+    assert!(judge(&table(""), &alone).is_ok(), "they were refused before");
+    assert!(guard(&moves(&alone, &table("")), 0, 100).is_ok(), "100 % lets all move");
 }
 
 #[test]
