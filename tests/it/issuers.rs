@@ -162,6 +162,32 @@ async fn kept(gateway: &Gateway) {
     .await;
 }
 
+/// The names of the files beside kept keys, and theirs.
+fn on_disk(gateway: &Gateway) -> Vec<String> {
+    let files = std::fs::read_dir(gateway.directory.path("state/keys")).unwrap();
+    files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn keys_of_an_issuer_that_is_gone_leave_the_disk_when_the_table_is_in_force() {
+    let key = key("k1");
+    let issuer = Issuer::publishing(&[&key]).await;
+    let pair = with(&issuer.rule("")).await;
+    known(&pair.gateway, 1).await;
+    kept(&pair.gateway).await;
+    pair.gateway.directory.write("state/keys/notes.json", "{}");
+    pair.gateway.directory.replace("routing.toml", "nonsense");
+    assert_eq!(pair.gateway.admin("POST", "/v1/config/reload", None).await.status, 422);
+    assert_eq!(on_disk(&pair.gateway).len(), 2, "that table is not in force");
+    pair.gateway.reload_with(PAIR, &[&pair.a, &pair.b]).await;
+    eventually("the end of its keys", async || {
+        (on_disk(&pair.gateway) == ["notes.json"]).then_some(())
+    })
+    .await;
+    let line = "keys of an issuer that is gone are deleted";
+    eventually("a line of the log", async || pair.gateway.log().contains(line).then_some(())).await;
+}
+
 #[tokio::test]
 async fn keys_that_cannot_be_fetched_again_are_good_for_their_time_and_no_longer() {
     let key = key("k1");

@@ -67,6 +67,7 @@ pub async fn run(state: Arc<State>, mut asked: mpsc::Receiver<Box<str>>, directo
         if !table.as_ref().is_some_and(|known| Arc::ptr_eq(known, &view.table)) {
             table = Some(Arc::clone(&view.table));
             follow(&state, &view, &directory, &mut keepers);
+            forget_others(&view, &directory).await;
         }
         drop(view);
         tokio::select! {
@@ -96,6 +97,19 @@ fn follow(
     }
     for keeper in former.into_values() {
         keeper.task.abort();
+    }
+}
+
+/// Deletes what is kept of issuers that the table in force does not have. A write that was under way
+/// when its issuer went may end after this; then the next table deletes it.
+async fn forget_others(view: &View, directory: &Arc<Path>) {
+    let issuers = view.keys.fetched_issuers();
+    let issuers = issuers.map(|it| (it.issuer.into(), it.source.url.to_string()));
+    let issuers: Vec<(Box<str>, String)> = issuers.collect();
+    let directory = Arc::clone(directory);
+    let forgetting = tokio::task::spawn_blocking(move || kept::forget_others(&directory, &issuers));
+    if let Err(error) = forgetting.await {
+        tracing::error!(%error, "old keys are not deleted");
     }
 }
 
