@@ -171,7 +171,7 @@ fn told(table: &RoutingTable, stranded: Vec<Stranded>) -> Vec<Nowhere> {
     stranded.into_iter().map(tell).collect()
 }
 
-/// What was let pass, and who would have nowhere to go if its home failed.
+/// What was let pass, and who has nowhere to go, or would have if its home failed.
 pub(super) fn warnings(loaded: &Loaded) -> Report {
     let stranded = reach::without_home(&loaded.table);
     if stranded.is_empty() {
@@ -202,7 +202,11 @@ fn without_home(
             format!("{count} tenants ({}) and those that a hash places there", listed(tenants))
         }
     };
-    format!("if stamp `{id}` fails, {whose} have nowhere to go")
+    let declared = table.stamp(home).declared;
+    if declared.takes_requests() {
+        return format!("if stamp `{id}` fails, {whose} have nowhere to go");
+    }
+    format!("stamp `{id}` is declared `{}`: {whose} have nowhere to go", declared.as_str())
 }
 
 /// The examples, and that there are more.

@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use cells::{EndpointCell, InFlight, StampCell, Trial, TrialRisk};
 pub use control::{Command, Control, Installation, OrderError, Ordered, Start, Started, Wish};
-pub use fetches::{Ended, Fetches};
+pub use fetches::{Ended, Fetches, Last};
 pub use flights::{FlightKind, FlightsByStamp, InFlightOf, StampFlights};
 pub use happened::{Events, Happened, News, What};
 pub use journal::OpenError;

@@ -7,7 +7,8 @@ use crate::harness::command::{Ended, operate, stampgate};
 use crate::harness::deadline::eventually;
 use crate::harness::files::routing;
 use crate::harness::gateway::{Gateway, Plan};
-use crate::harness::scene::{ACME, PAIR, Pair, pair_without_edge};
+use crate::harness::scene::{ACME, PAIR, Pair, pair_with, pair_without_edge};
+use crate::harness::stamp::Stamp;
 
 /// The usual table with these tenant files.
 fn with_files(names: &[&str]) -> String {
@@ -317,4 +318,39 @@ async fn check_names_tenants_that_depend_on_their_home_alone() {
     let told = "if stamp `b` fails, 1 tenants (globex) have nowhere to go";
     assert!(checked.stderr.contains(told), "{}", checked.stderr);
     assert!(!checked.stderr.contains("stamp `a` fails"), "{}", checked.stderr);
+}
+
+/// What `check` says of this table with these files beside it, and the text of routing.toml.
+async fn checked(table: &str, files: &[(&str, &str)]) -> (Ended, String) {
+    let (a, b) = (Stamp::start("a").await, Stamp::start("b").await);
+    let plan = Plan::new(table, &[&a, &b]);
+    let plan = files.iter().fold(plan, |plan, (name, text)| plan.file(name, text));
+    let directory = plan.written();
+    let path = directory.path("gateway.toml");
+    let ended = stampgate(&["check", "-c", path.to_str().unwrap()]).await;
+    (ended, directory.read("routing.toml"))
+}
+
+#[tokio::test]
+async fn check_names_tenants_that_have_nowhere_to_go_already() {
+    let drained = pair_with("state = \"draining\"");
+    let (ended, _) = checked(&drained, &[]).await;
+    let ended = ended.exits(0);
+    assert!(!ended.stderr.contains("acme"), "its edge leads to b: {}", ended.stderr);
+    let edge = "failover = [{ to = \"b\", mode = \"read_write\" }]\n";
+    let (ended, _) = checked(&drained.replace(edge, ""), &[]).await;
+    let told = "stamp `a` is declared `draining`: 1 tenants (acme) have nowhere to go";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    assert_eq!(ended.code, 0);
+}
+
+#[tokio::test]
+async fn a_tenant_in_the_table_and_in_a_file_is_an_error_that_names_both_places() {
+    let rows = [("t.csv", "tenant,stamp\nx,a\nacme,a\n")];
+    let (ended, routing) = checked(&with_files(&["t.csv"]), &rows).await;
+    let ended = ended.exits(3);
+    let line = 1 + routing.lines().position(|line| line.starts_with("acme = ")).unwrap();
+    let first = format!("routing.toml:{line})");
+    assert!(ended.stderr.contains("t.csv:3:"), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&first), "{first} in {}", ended.stderr);
 }

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::auth::{Fetched, FetchedIssuer, KeyChange};
-use crate::state::{Command, State, View};
+use crate::state::{Command, Last, State, View};
 use crate::tls::UpstreamTls;
 use fetch::{FetchError, Published};
 
@@ -185,12 +185,12 @@ impl Keeping {
         match ended {
             Ok(Published { fetched, fresh }) => {
                 self.refresh.fetched(fresh, at);
-                self.state.fetches().note(&self.issuer.name, "ok");
+                self.note("ok", None);
                 self.put_in_force(fetched).await;
             }
             Err(error) => {
                 self.refresh.failed(at);
-                self.state.fetches().note(&self.issuer.name, error.as_str());
+                self.note(error.as_str(), Some(error.to_string()));
                 if self.told.replace(error.as_str()) != Some(error.as_str()) {
                     let issuer = &self.issuer.name;
                     let error: &dyn std::error::Error = &error;
@@ -198,6 +198,11 @@ impl Keeping {
                 }
             }
         }
+    }
+
+    fn note(&self, result: &'static str, error: Option<String>) {
+        let last = Last { result, error, next: self.refresh.next() };
+        self.state.fetches().note(&self.issuer.name, last);
     }
 
     /// In force first: tokens wait for it. What is on disk is for a start without the issuer.
