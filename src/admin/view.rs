@@ -23,7 +23,8 @@ mod tenants;
 
 pub use asks::{DrainAsk, ReasonAsk, StateAsk};
 pub use diff::{
-    DiffView, KeysView, LimitChangeView, MovesView, NowhereView, PoolMovesView, PoolView, TierView,
+    DiffView, KeysView, LimitChangeView, MovesView, NowhereView, OutView, PoolMovesView, PoolView,
+    TierView,
 };
 pub use drill::{DrillAsk, DrillView, DrillsView, ShareView};
 pub use issuers::IssuerView;

@@ -112,6 +112,10 @@ fn other_lines(view: &DiffView) -> Vec<String> {
         let stamp = &nowhere.stamp;
         lines.push(format!("nowhere to go from {stamp}: {tenants} tenants ({examples}){placed}"));
     }
+    if !view.stamps_out.is_empty() {
+        let out = view.stamps_out.iter().map(|it| format!("{} ({})", it.stamp, it.reason));
+        lines.push(format!("take no requests: {}", out.collect::<Vec<_>>().join(", ")));
+    }
     lines
 }
 

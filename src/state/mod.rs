@@ -29,7 +29,7 @@ pub use control::{Command, Control, Installation, OrderError, Ordered, Start, St
 pub use fetches::{Ended, Fetches, Last};
 pub use flights::{FlightKind, FlightsByStamp, InFlightOf, StampFlights};
 pub use happened::{Events, Happened, News, What};
-pub use journal::OpenError;
+pub use journal::{OpenError, Records, read_journal};
 pub use mail::{Mail, Mailboxes};
 pub use status::{ReloadResult, ReloadStatus};
 pub use tenants::{TenantCells, TenantLoad, TenantPlace, forget_idle_tenants};

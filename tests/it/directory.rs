@@ -267,6 +267,32 @@ async fn who_would_have_nowhere_to_go_is_told_by_the_standings_in_force() {
     let told = diff(&pair.gateway).await;
     assert_eq!(told["stamps_stranded"], serde_json::json!(["a"]), "{told}");
     assert_eq!(told["nowhere"][0]["examples"], serde_json::json!(["acme"]));
+    assert_eq!(told["stamps_out"][0]["stamp"], "a", "{told}");
+}
+
+#[tokio::test]
+async fn without_a_gateway_the_journal_says_which_stamps_are_out() {
+    let pair = Pair::planned(PAIR, |plan| plan.set("routing", "watch", "false")).await;
+    let path = pair.gateway.directory.path("");
+    let offline = ["diff", "--config", path.to_str().unwrap(), "-o", "json"];
+    assert_eq!(stampgate(&offline).await.exits(0).json()["stamps_out"], serde_json::json!([]));
+    let drained = pair.gateway.admin("POST", "/v1/stamps/a/drain", None).await;
+    assert_eq!(drained.status, 202, "{}", drained.text());
+    pair.gateway
+        .directory
+        .write("routing.toml", &routing(&pair_without_edge(), &[&pair.a, &pair.b]));
+    let told = stampgate(&offline).await.exits(7).json();
+    assert_eq!(told["nowhere"][0]["examples"], serde_json::json!(["acme"]), "{told}");
+    assert_eq!(told["stamps_out"][0]["stamp"], "a", "{told}");
+    assert_eq!(told["stamps_out"][0]["reason"], "draining", "{told}");
+    let text = stampgate(&offline[..3]).await.exits(7).stdout;
+    assert!(text.contains("nowhere to go from a: 1 tenants (acme)"), "{text}");
+    assert!(text.contains("take no requests: a (draining)"), "{text}");
+    pair.gateway.directory.write("state/operators.journal", "damaged\nand more\n");
+    let told = stampgate(&offline).await.exits(7).json();
+    assert_eq!(told["nowhere"], serde_json::json!([]), "{told}");
+    let warnings = told["warnings"].to_string();
+    assert!(warnings.contains("what operators said of stamps is not known"), "{told}");
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use stamp_core::diff::{Between, LimitChange, PlacedBetween, PlacementChange, TierChange};
 
-use super::CheckedView;
-use crate::source::{Comparison, Nowhere, Validated};
+use super::{CheckedView, health};
+use crate::source::{Comparison, Nowhere, Validated, WhyOut};
 
 /// `POST /v1/config/diff`, `stampgate diff -o json`
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -60,6 +60,8 @@ pub struct DiffView {
     pub nowhere: Vec<NowhereView>,
     /// Their homes.
     pub stamps_stranded: Vec<String>,
+    /// The stamps that take no request at this moment.
+    pub stamps_out: Vec<OutView>,
     /// Why the mass-change guard would refuse, unless forced.
     pub guard: Option<String>,
     /// What was let pass, but should be looked at, as people read it.
@@ -152,12 +154,22 @@ pub struct NowhereView {
     pub placed: bool,
 }
 
+/// A stamp that takes no request.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OutView {
+    /// Its name.
+    pub stamp: String,
+    /// The state that an operator or routing.toml gave it, else its health.
+    pub reason: String,
+}
+
 impl DiffView {
     /// What a comparison found.
     #[must_use]
     pub fn new(comparison: Comparison) -> Self {
         let different = !comparison.is_empty();
-        let Comparison { generation, moves, nowhere, guard, warnings, restart_needed } = comparison;
+        let Comparison { generation, moves, nowhere, stamps_out, guard, warnings, restart_needed } =
+            comparison;
         let keys = moves.stamps_changed.into_iter().zip(moves.keys_changed);
         Self {
             different,
@@ -185,6 +197,7 @@ impl DiffView {
             placement: moves.placement.map(PoolView::from),
             stamps_stranded: nowhere.iter().map(|it| it.stamp.clone()).collect(),
             nowhere: nowhere.into_iter().map(NowhereView::from).collect(),
+            stamps_out: stamps_out.into_iter().map(OutView::from).collect(),
             guard: guard.map(|refusal| refusal.to_string()),
             warnings: warnings.told().iter().map(ToString::to_string).collect(),
             restart_needed: restart_needed.into_iter().map(str::to_owned).collect(),
@@ -235,6 +248,16 @@ impl From<(String, Vec<&'static str>)> for KeysView {
 impl From<Nowhere> for NowhereView {
     fn from(Nowhere { stamp, tenants, placed }: Nowhere) -> Self {
         Self { stamp, tenants: tenants.count, examples: tenants.examples, placed }
+    }
+}
+
+impl From<(String, WhyOut)> for OutView {
+    fn from((stamp, why): (String, WhyOut)) -> Self {
+        let reason = match why {
+            WhyOut::State(state) => state.as_str(),
+            WhyOut::Health(of) => health(of),
+        };
+        Self { stamp, reason: reason.to_owned() }
     }
 }
 
