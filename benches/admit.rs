@@ -3,6 +3,7 @@
 
 #![expect(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     reason = "a bench fails by panicking, and tells figures that are no times"
 )]
@@ -38,13 +39,21 @@ endpoints = [{ url = "http://127.0.0.1:1" }]
 path = "tenants.csv"
 "#;
 
-fn table() -> RoutingTable {
+/// What places tenants without an entry.
+const PLACING: &str = r#"
+[identity]
+unknown_tenant = "hash"
+[placement]
+stamps = ["eu-1"]
+"#;
+
+fn table(more: &str) -> RoutingTable {
     let mut csv = String::from("tenant,stamp\n");
     for number in 0..TENANTS {
         csv += &format!("tenant-{number:07},eu-1\n");
     }
     let csv: Arc<[u8]> = csv.into_bytes().into();
-    let main = SourceText { path: "routing.toml".into(), text: ROUTING.into() };
+    let main = SourceText { path: "routing.toml".into(), text: format!("{ROUTING}{more}").into() };
     let mut read = |_: &Path| Ok(Arc::clone(&csv));
     table::load(main, &mut read, None).expect("the table is right").table
 }
@@ -65,9 +74,9 @@ struct Tenants {
 
 impl Tenants {
     fn new() -> Self {
-        let table = table();
-        let places = table.directory.iter().map(|(place, _, _)| place).collect();
-        Self { table, places }
+        let all = table("");
+        let places = all.directory.iter().map(|(place, _, _)| place).collect();
+        Self { table: all, places }
     }
 
     fn admit(&self, cells: &TenantCells, tenant: u32) {
@@ -106,27 +115,73 @@ fn alone(bench: &mut Criterion) {
     });
 }
 
+/// Names that the table does not have.
+fn placed_names() -> Vec<String> {
+    (0..100_000).map(|number| format!("newcomer-{number:06}")).collect()
+}
+
+fn admit_placed(cells: &TenantCells, table: &RoutingTable, name: &str) {
+    let place = cells.admit_placed(table, name, Moment::default());
+    drop(black_box(place.expect("it keeps to its rate")));
+}
+
+fn placed_alone(bench: &mut Criterion) {
+    let (table, names) = (table(PLACING), placed_names());
+    let cells = TenantCells::new(&table);
+    let mut number = 0;
+    bench.bench_function("admit: one tenant that is placed by hash", |bench| {
+        bench.iter(|| {
+            number += 1;
+            admit_placed(&cells, &table, &names[tenant_of(number) as usize]);
+        });
+    });
+    let cells = TenantCells::new(&table);
+    let mut number: usize = 0;
+    bench.bench_function("admit: 100,000 tenants that are placed by hash, in turn", |bench| {
+        bench.iter(|| {
+            number += 1;
+            admit_placed(&cells, &table, &names[number * 7919 % names.len()]);
+        });
+    });
+}
+
+/// Two threads do this with the numbers of their requests and their own: the same, or two.
+fn two_threads(bench: &mut Criterion, name: &str, own: [u32; 2], each: impl Fn(u64, u32) + Sync) {
+    let (mut from, each) = (0, &each);
+    bench.bench_function(name, |bench| {
+        bench.iter_custom(|iterations| {
+            let until = from + iterations;
+            let took = timed(|| {
+                thread::scope(|scope| {
+                    for own in own {
+                        let _thread =
+                            scope.spawn(move || (from..until).for_each(|at| each(at, own)));
+                    }
+                });
+            });
+            from = until;
+            took
+        });
+    });
+}
+
 fn together(bench: &mut Criterion) {
     let tenants = Tenants::new();
-    for (name, pair) in [("the same tenant", [0, 0]), ("two tenants", [0, 1])] {
+    for (name, own) in [("the same tenant", [0, 0]), ("two tenants", [0, 1])] {
         let cells = TenantCells::new(&tenants.table);
-        let mut from = 0;
-        bench.bench_function(&format!("admit: two threads, {name}"), |bench| {
-            bench.iter_custom(|iterations| {
-                let until = from + iterations;
-                let each = |own| {
-                    (from..until).for_each(|at| tenants.admit(&cells, tenant_of(at) + own));
-                };
-                let took = timed(|| {
-                    thread::scope(|scope| {
-                        for own in pair {
-                            let _thread = scope.spawn(move || each(own));
-                        }
-                    });
-                });
-                from = until;
-                took
-            });
+        two_threads(bench, &format!("admit: two threads, {name}"), own, |at, own| {
+            tenants.admit(&cells, tenant_of(at) + own);
+        });
+    }
+}
+
+fn placed_together(bench: &mut Criterion) {
+    let (table, names) = (table(PLACING), placed_names());
+    for (name, own) in [("the same", [0, 0]), ("two", [0, 1])] {
+        let cells = TenantCells::new(&table);
+        let name = format!("admit: two threads, {name} placed by hash");
+        two_threads(bench, &name, own, |at, own| {
+            admit_placed(&cells, &table, &names[(tenant_of(at) + own) as usize]);
         });
     }
 }
@@ -150,5 +205,19 @@ fn memory(_bench: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, alone, together, memory);
+fn placed_memory(_bench: &mut Criterion) {
+    let (table, names) = (table(PLACING), placed_names());
+    let cells = TenantCells::new(&table);
+    let at_rest = cells.heap_bytes();
+    let took = timed(|| names.iter().for_each(|name| admit_placed(&cells, &table, name)));
+    let known = cells.known();
+    let each = (cells.heap_bytes() - at_rest) / known;
+    let first_ns = took.as_nanos() / names.len() as u128;
+    println!(
+        "memory: {known} tenants active that are placed by hash: {each} bytes each; \
+         the first request of each takes {first_ns} ns"
+    );
+}
+
+criterion_group!(benches, alone, together, placed_alone, placed_together, memory, placed_memory);
 criterion_main!(benches);

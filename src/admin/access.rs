@@ -220,7 +220,7 @@ pub(super) fn is_looking(method: &Method) -> bool {
 
 /// Is this asked by POST and changes nothing all the same?
 fn is_question(uri: &Uri) -> bool {
-    matches!(uri.path(), "/v1/config/validate" | "/v1/config/diff")
+    matches!(uri.path(), "/v1/config/validate" | "/v1/config/diff" | "/v1/explain")
 }
 
 /// What probes and scrapers read without a token.

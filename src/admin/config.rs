@@ -32,7 +32,7 @@ pub(super) async fn show(Shared(admin): Shared<Arc<AdminState>>) -> Response {
     Json(ConfigView::new(&admin.state, &status, file)).into_response()
 }
 
-/// `POST /v1/config/validate`: what a start or a reload would say of the files on disk.
+/// `POST /v1/config/validate`: what a start or a reload would say of the files on disk, and change.
 pub(super) async fn validate(
     Shared(admin): Shared<Arc<AdminState>>,
     request: Request<Body>,
@@ -40,7 +40,7 @@ pub(super) async fn validate(
     let Nothing {} = ask::query(request.uri())?;
     let Nothing {} = ask::body(request).await?;
     let validated = admin.reloader.validate().await.map_err(Problem::of_report)?;
-    Ok(Json(CheckedView::valid(&validated)).into_response())
+    Ok(Json(CheckedView::valid(validated)).into_response())
 }
 
 /// `POST /v1/config/diff`: what the files on disk would change.

@@ -7,6 +7,7 @@ pub mod audit;
 mod config;
 mod drills;
 mod events;
+mod explain;
 mod problem;
 mod scrape;
 mod serve;
@@ -181,6 +182,7 @@ fn router(admin: Arc<AdminState>, door: Door) -> Router {
         .route("/v1/tenants", get(tenants::list))
         .route("/v1/tenants/{id}", get(tenants::one))
         .route("/v1/events", get(events::follow))
+        .route("/v1/explain", post(explain::explain))
         .route("/v1/config", get(config::show))
         .route("/v1/config/reload", post(config::reload))
         .route("/v1/config/validate", post(config::validate))

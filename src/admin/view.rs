@@ -18,12 +18,20 @@ use crate::state::{InFlightOf, ReloadStatus, StampFlights, State};
 mod asks;
 mod diff;
 mod drill;
+mod explain;
 mod issuers;
 mod tenants;
 
-pub use asks::{DrainAsk, ReasonAsk, StateAsk};
-pub use diff::{DiffView, KeysView, MovesView, NowhereView, PoolView};
+pub use asks::{DrainAsk, ExplainAsk, ReasonAsk, StateAsk};
+pub use diff::{
+    DiffView, KeysView, LimitChangeView, MovesView, NowhereView, OutView, PoolMovesView, PoolView,
+    TierView,
+};
 pub use drill::{DrillAsk, DrillView, DrillsView, ShareView};
+pub use explain::{
+    AdmitView, ByView, CandidateView, DecisionView, ExplainView, RowView, SourceView, StepView,
+    TokenView,
+};
 pub use issuers::IssuerView;
 pub use tenants::{LimitsView, TenantView, TenantsView};
 
@@ -293,7 +301,7 @@ pub struct ReloadView {
     pub restart_needed: Vec<String>,
 }
 
-/// `stampgate check -o json`
+/// `stampgate check -o json`, `POST /v1/config/validate`
 #[derive(Debug, Serialize)]
 pub struct CheckedView {
     /// Whether the configuration is valid.
@@ -306,6 +314,9 @@ pub struct CheckedView {
     pub endpoints: usize,
     /// What is wrong, or was let pass.
     pub diagnostics: Vec<Told>,
+    /// What it would change; absent where no gateway was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<DiffView>,
 }
 
 /// `stampgate status -o json`: the answers of three questions.

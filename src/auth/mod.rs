@@ -68,9 +68,9 @@ pub fn verified(
     }
 }
 
-/// The token of a request. In `Authorization` stand other things as well; in a cookie or header
+/// The token of a request, exactly as it came. In `Authorization` stand other things as well; in a cookie or header
 /// that is declared to hold a token stands a token, or something that is refused.
-fn token<'h>(place: &TokenPlace, head: &Head<'h>) -> Result<Option<&'h str>, AuthError> {
+pub fn token<'h>(place: &TokenPlace, head: &Head<'h>) -> Result<Option<&'h str>, AuthError> {
     if *place == TokenPlace::Bearer {
         return bearer(head.headers);
     }

@@ -18,7 +18,8 @@ pub(super) fn check(config: &Path, output: Output) -> Result<(), Failure> {
         Ok(checked) => checked.as_view(),
         Err(reports) => {
             let diagnostics = reports.iter().flat_map(Report::told).collect();
-            CheckedView { ok: false, stamps: 0, tenants: 0, endpoints: 0, diagnostics }
+            let (stamps, tenants, endpoints) = (0, 0, 0);
+            CheckedView { ok: false, stamps, tenants, endpoints, diagnostics, changes: None }
         }
     };
     if output == Output::Json {
@@ -51,6 +52,7 @@ impl Checked {
             tenants: self.tenants,
             endpoints: self.endpoints,
             diagnostics: self.warnings.told(),
+            changes: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::operate::runtime;
 use super::print;
 use super::{DiffFlags, Operator, Output};
-use crate::admin::view::DiffView;
+use crate::admin::view::{DiffView, LimitChangeView, PoolMovesView, PoolView, TierView};
 use crate::clock::Clock;
 use crate::source;
 
@@ -85,6 +85,8 @@ fn other_lines(view: &DiffView) -> Vec<String> {
         lines.push(format!("domains: {added} new, {removed} gone"));
     }
     let lists = [
+        ("tiers new", &view.tiers_added),
+        ("tiers gone", &view.tiers_removed),
         ("stamps new", &view.stamps_added),
         ("stamps gone", &view.stamps_removed),
         ("edges gained", &view.edges_gained),
@@ -95,18 +97,14 @@ fn other_lines(view: &DiffView) -> Vec<String> {
             lines.push(format!("{what}: {}", list.join(", ")));
         }
     }
+    lines.extend(view.tiers_changed.iter().map(tier));
     for changed in &view.stamps_changed {
         lines.push(format!("stamp {}: another {}", changed.stamp, changed.keys.join(", ")));
     }
     if view.identity_changed {
         lines.push("identity: other rules".to_owned());
     }
-    if let Some(pool) = &view.placement {
-        let told = |pool: &str| if pool.is_empty() { "none".to_owned() } else { pool.to_owned() };
-        let (before, after) = (told(&pool.before), told(&pool.after));
-        let percent = pool.moved_percent;
-        lines.push(format!("placement: {before} -> {after}: {percent} % of its tenants move"));
-    }
+    lines.extend(view.placement.iter().flat_map(pool));
     for nowhere in &view.nowhere {
         let placed = if nowhere.placed { ", and those placed there by hash" } else { "" };
         let tenants = nowhere.tenants;
@@ -114,7 +112,36 @@ fn other_lines(view: &DiffView) -> Vec<String> {
         let stamp = &nowhere.stamp;
         lines.push(format!("nowhere to go from {stamp}: {tenants} tenants ({examples}){placed}"));
     }
+    if !view.stamps_out.is_empty() {
+        let out = view.stamps_out.iter().map(|it| format!("{} ({})", it.stamp, it.reason));
+        lines.push(format!("take no requests: {}", out.collect::<Vec<_>>().join(", ")));
+    }
     lines
+}
+
+/// What changes for tenants that are placed by hash.
+fn pool(pool: &PoolView) -> Vec<String> {
+    let told = |pool: &str| if pool.is_empty() { "none".to_owned() } else { pool.to_owned() };
+    let (before, after, percent) = (told(&pool.before), told(&pool.after), pool.moved_percent);
+    let first = format!("placement: {before} -> {after}: {percent} % of its tenants move");
+    let moves = pool.moves.iter().map(|PoolMovesView { from, to, percent }| {
+        // A sample tells it: to a point, and not to a tenth.
+        format!("  {from} -> {to}: about {percent:.0} %")
+    });
+    std::iter::once(first).chain(moves).collect()
+}
+
+/// What changes for the tenants of a tier.
+fn tier(changed: &TierView) -> String {
+    let told = |limit: Option<u32>| limit.map_or_else(|| "none".to_owned(), |it| it.to_string());
+    let limits = changed.limits.iter().map(|LimitChangeView { key, from, to }| {
+        let (from, to) = (told(*from), told(*to));
+        format!("{key} {from} -> {to}")
+    });
+    let limits = limits.collect::<Vec<_>>().join(", ");
+    let placed = if changed.placed { ", and those placed by hash" } else { "" };
+    let TierView { tier, tenants, .. } = changed;
+    format!("tier {tier}: {limits} ({tenants} tenants{placed})")
 }
 
 /// The examples, and that there are more.
@@ -130,6 +157,18 @@ mod tests {
     #[test]
     fn what_is_the_same_is_said_in_two_words() {
         assert_eq!(lines(&DiffView::default()), ["no difference"]);
+    }
+
+    #[test]
+    fn a_tier_is_told_with_its_tenants() {
+        let limits = vec![
+            LimitChangeView { key: "burst".to_owned(), from: None, to: Some(5) },
+            LimitChangeView { key: "priority".to_owned(), from: Some(1), to: Some(2) },
+        ];
+        let changed = TierView { tier: "gold".to_owned(), limits, tenants: 3, placed: true };
+        let told = "tier gold: burst none -> 5, priority 1 -> 2 \
+                    (3 tenants, and those placed by hash)";
+        assert_eq!(tier(&changed), told);
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub(super) enum Failure {
     /// What stands in a file or the environment is no token.
     #[error("the token holds characters that no token has")]
     Token,
+    /// What was asked makes no sense.
+    #[error("{0}")]
+    Question(String),
     /// Nobody answered.
     #[error("the admin API at {address} cannot be reached")]
     Unreachable { address: Address, source: Unreachable },
@@ -107,6 +110,7 @@ impl Failure {
             | Self::NotReady(_)
             | Self::DrainEnded(_)
             | Self::DrillEnded(_) => 1,
+            Self::Question(_) => 2,
             Self::Configuration(_) => 3,
             Self::Unreachable { .. } | Self::Answer(_) => 4,
             Self::Refused(_) => 5,
@@ -127,6 +131,7 @@ impl Failure {
             | Self::Demo(_)
             | Self::System { .. }
             | Self::Token
+            | Self::Question(_)
             | Self::Unreachable { .. }
             | Self::Answer(_)
             | Self::NotReady(_)

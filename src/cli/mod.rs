@@ -5,18 +5,21 @@ mod address;
 mod check;
 mod client;
 mod diff;
+mod explain;
 mod failure;
 mod operate;
 mod print;
 
 use std::ffi::OsString;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use stamp_core::fleet::Assumption;
 use stamp_core::id::StampId;
 
 use crate::{demo, gateway};
@@ -46,6 +49,8 @@ enum Command {
     },
     /// Tell what the files would change, by meaning: exit code 0 = nothing, 7 = something
     Diff(DiffFlags),
+    /// Tell why a request would go where it goes, step by step, without sending it
+    Explain(ExplainFlags),
     /// Print the JSON Schema of a configuration file
     Schema {
         /// Which file
@@ -115,6 +120,36 @@ struct DiffFlags {
     output: OutputFlag,
 }
 
+#[derive(Debug, Args)]
+struct ExplainFlags {
+    /// The request's URL, or its path alone
+    url: String,
+    /// Its method
+    #[arg(short = 'X', long, default_value = "GET")]
+    method: String,
+    /// A header of it
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
+    /// A file with its token, to be put where the gateway reads tokens from
+    #[arg(long, value_name = "FILE")]
+    jwt_file: Option<PathBuf>,
+    /// Who sends it; without this, nobody that is trusted
+    #[arg(long, value_name = "ADDRESS")]
+    client_ip: Option<IpAddr>,
+    /// Take a stamp for up, down or draining
+    #[arg(long, value_name = "down=STAMP")]
+    assume: Vec<Assumption>,
+    #[arg(short, long, value_name = "PATH", help = EXPLAIN_CONFIG_HELP, conflicts_with = "admin")]
+    config: Option<PathBuf>,
+    /// Ask the gateway of this admin plane instead: http://HOST:PORT or unix:PATH
+    #[arg(long, value_name = "URL")]
+    admin: Option<Address>,
+    #[arg(long, value_name = "FILE", requires = "admin", help = TOKEN_HELP)]
+    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputFlag,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Output {
     /// For people
@@ -162,6 +197,9 @@ const ADMIN_HELP: &str = "The admin plane: http://HOST:PORT or unix:PATH [env: S
                           [default: that of --config, else http://127.0.0.1:9900]";
 const CONFIG_HELP: &str =
     "Find the admin plane by the gateway's configuration [env: STAMPGATE_CONFIG]";
+const EXPLAIN_CONFIG_HELP: &str = "Decide by the files of this gateway.toml, or of its directory, \
+                                   with all stamps up, and ask no gateway \
+                                   [env: STAMPGATE_CONFIG] [default: gateway.toml]";
 const TOKEN_HELP: &str = "A file with the bearer token; without it, the token is that of the \
                           environment's STAMPGATE_TOKEN";
 
@@ -263,6 +301,12 @@ struct ReloadFlags {
     operator: Operator,
 }
 
+/// A header as curl takes it: `Name: value`.
+fn header(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once(':').ok_or("a header is `Name: value`")?;
+    Ok((name.to_owned(), value.trim().to_owned()))
+}
+
 fn stamp_id(text: &str) -> Result<StampId<'static>, stamp_core::id::IdError> {
     StampId::parse(text).map(StampId::into_owned)
 }
@@ -298,6 +342,7 @@ fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Check { config, output } => check::check(&config.config, output.output),
         Command::Diff(flags) => diff::diff(flags),
+        Command::Explain(flags) => explain::explain(flags),
         Command::Schema { file } => check::schema(file),
         Command::Stamps(operator) => operate::stamps(&operator),
         Command::Status(operator) => operate::status(&operator),

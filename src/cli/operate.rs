@@ -66,6 +66,10 @@ pub(super) fn status(operator: &Operator) -> Result<(), Failure> {
     for (name, value) in rows {
         print::line(&format!("{name:<12} {value}"));
     }
+    if !config.issuers.is_empty() {
+        print::line("");
+        print::line(&print::issuers(&config.issuers));
+    }
     print::line("");
     print::line(&print::stamps(&stamps.read::<StampsView>()?.stamps));
     Ok(())

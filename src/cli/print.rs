@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::failure::Failure;
-use crate::admin::view::{DrainView, DrillView, OldestView, ShareView, StampView};
+use crate::admin::view::{DrainView, DrillView, IssuerView, OldestView, ShareView, StampView};
 use crate::diagnostics::Paint;
 
 /// One line of data.
@@ -112,6 +112,24 @@ fn oldest(oldest: &OldestView) -> Option<f64> {
     ages.into_iter().flatten().reduce(f64::max)
 }
 
+/// The issuers whose keys are fetched, a line each.
+pub(super) fn issuers(issuers: &[IssuerView]) -> String {
+    let head = ["ISSUER", "KEYS", "STATE", "AGE", "NEXT FETCH", "LAST ERROR"];
+    let row = |issuer: &IssuerView| {
+        let next =
+            issuer.next_fetch_in_s.map_or_else(|| "now".to_owned(), |it| format!("in {}", age(it)));
+        vec![
+            issuer.issuer.clone(),
+            issuer.keys.to_string(),
+            issuer.state.clone(),
+            issuer.age_s.map_or_else(|| "-".to_owned(), age),
+            next,
+            issuer.last_error.clone().unwrap_or_else(|| "-".to_owned()),
+        ]
+    };
+    table(&head, &issuers.iter().map(row).collect::<Vec<_>>())
+}
+
 /// How a drain is getting on.
 pub(super) fn drain(drain: &DrainView) -> String {
     let DrainView { stamp, state, tenants, .. } = drain;
@@ -193,5 +211,31 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [vec!["eu-1".to_owned(), "draining".to_owned()], vec!["b".into(), "up".into()]];
         assert_eq!(table(&["STAMP", "X"], &rows), "STAMP  X\neu-1   draining\nb      up");
+    }
+
+    #[test]
+    fn issuers_are_told_with_the_state_of_their_keys() {
+        let known = IssuerView {
+            issuer: "https://a/".to_owned(),
+            keys: 2,
+            state: "fresh".to_owned(),
+            age_s: Some(61.5),
+            next_fetch_in_s: Some(500.0),
+            ..IssuerView::default()
+        };
+        let unknown = IssuerView {
+            issuer: "b".to_owned(),
+            state: "none".to_owned(),
+            last_error: Some("no whole answer in time".to_owned()),
+            ..IssuerView::default()
+        };
+        let told = issuers(&[known, unknown]);
+        let expected = [
+            "ISSUER      KEYS  STATE  AGE    NEXT FETCH   LAST ERROR",
+            "https://a/  2     fresh  1m 1s  in 8m 20s    -",
+            "b           0     none   -      now          no whole answer in time",
+        ];
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(told.lines().map(words).collect::<Vec<_>>(), expected.map(words));
     }
 }

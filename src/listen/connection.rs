@@ -12,7 +12,6 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use stamp_core::framing::HeadLimits;
 use stamp_core::rate::SlowPeer;
 use stamp_core::time::Moment;
 use tokio::io::AsyncWriteExt;
@@ -61,13 +60,8 @@ impl Connection {
         let _connected = self.worker.connected();
         let view = self.worker.view();
         let limits = &view.live.limits;
-        let head_limits = HeadLimits {
-            head_bytes_max: limits.header_bytes_max,
-            fields_max: limits.header_count_max,
-            uri_bytes_max: limits.uri_bytes_max,
-        };
         let state = WireState::new();
-        let wire = Wire::new(socket, Arc::clone(&state), head_limits);
+        let wire = Wire::new(socket, Arc::clone(&state), limits.of_head());
         let client = Rc::new(Client::new(
             Rc::clone(&self.worker),
             Arc::clone(&state),

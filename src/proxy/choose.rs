@@ -4,28 +4,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stamp_core::failover::{self, Choice, Fence, Needs, Refusal};
+use stamp_core::failover::{self, Choice, Needs, Refusal, TrialRisk};
 use stamp_core::id::StampIndex;
 use stamp_core::resolve::Target;
 use stamp_core::retry::MethodClass;
-use stamp_core::standing::{EndpointStanding, OutReason, Serving, Slot, StampHealth};
+use stamp_core::standing::{EndpointStanding, OutReason};
 use stamp_core::time::Moment;
 
 use super::error::ProxyError;
 use super::worker::{Worker, WorkerView};
-use crate::state::TrialRisk;
 
 /// What core needs to know to choose a stamp.
 pub(super) fn needs(target: &Target, method: MethodClass, view: &WorkerView) -> Needs {
-    let directory = &view.table.directory;
-    let fence = |tenant| Fence::Tenant(directory.tenant(tenant).fence);
-    let fence = target.tenant.map_or(Fence::Home, fence);
-    let standing = view.standings.stamps.get(target.home.at());
-    let is_split = standing.is_some_and(|it| matches!(it.serving, Serving::Split { .. }));
-    // The name is hashed only where that decides something.
-    let name = if is_split { target.tenant_name(&view.table) } else { None };
-    let slot = name.map_or(Slot::OF_NOBODY, Slot::of);
-    Needs { home: target.home, fence, method, slot }
+    Needs::of(target, method, (&view.table, &view.standings.stamps))
 }
 
 /// So long a request waits for the probe that it asked for.
@@ -95,18 +86,9 @@ fn choose(
     now: Moment,
 ) -> Result<Choice, ProxyError> {
     let needs = needs(target, method, view);
-    let standings = &view.standings.stamps;
-    let chosen = failover::choose(&view.table, standings, needs);
-    let home = standings.get(target.home.at()).map(|standing| standing.health);
-    // Who would be refused otherwise has nothing to lose.
-    let risk = if chosen.is_err() { TrialRisk::None } else { risk_of(method) };
-    if (chosen.is_err() || home == Some(StampHealth::Trial))
-        && let Some(trial) = failover::choose_trial(&view.table, standings, needs)
-        && has_trial(view, trial.stamp, risk, now)
-    {
-        return Ok(trial);
-    }
-    chosen.map_err(ProxyError::Refused)
+    let offers = |stamp, risk| has_trial(view, stamp, risk, now);
+    failover::choose_or_try(&view.table, &view.standings.stamps, needs, offers)
+        .map_err(ProxyError::Refused)
 }
 
 /// Is there an endpoint whose trial nobody has?
@@ -116,12 +98,4 @@ fn has_trial(view: &WorkerView, stamp: StampIndex, risk: TrialRisk, now: Moment)
         standing == Some(&EndpointStanding::Trial)
             && view.endpoint(endpoint.index).offers_trial(risk, now)
     })
-}
-
-/// What becomes of such a request when it was a trial that failed.
-pub(super) const fn risk_of(method: MethodClass) -> TrialRisk {
-    match method {
-        MethodClass::Safe | MethodClass::Idempotent => TrialRisk::None,
-        MethodClass::Other => TrialRisk::Lost,
-    }
 }

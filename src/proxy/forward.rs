@@ -11,7 +11,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use stamp_core::balance::{self, Candidate, Draw, Tried};
 use stamp_core::breaker::FailureKind;
-use stamp_core::failover::{self, Choice, Route};
+use stamp_core::failover::{self, Choice, Route, TrialRisk};
 use stamp_core::id::StampIndex;
 use stamp_core::resolve::Target;
 use stamp_core::retry::{
@@ -23,7 +23,7 @@ use stamp_core::table::{Balance, Stamp};
 use stamp_core::time::Moment;
 
 use super::answer::{Ending, FromStamp};
-use super::choose::{needs, risk_of};
+use super::choose::needs;
 use super::error::ProxyError;
 use super::flights::Flight;
 use super::tunnel::{self, Protocol, Tunnel};
@@ -178,8 +178,8 @@ impl Call<'_> {
         let on_trial = balance::on_trial(candidates.clone(), tried).and_then(|place| {
             let cell = cell_at(place)?;
             let is_chosen = matches!(self.choice.route, Route::HomeTrial | Route::EdgeTrial { .. });
-            let offered =
-                is_chosen || cell.offers_trial(risk_of(self.method), self.worker().lately());
+            let risk = TrialRisk::of(self.method);
+            let offered = is_chosen || cell.offers_trial(risk, self.worker().lately());
             offered.then(|| cell.take_trial().map(|trial| (place, trial))).flatten()
         });
         let (place, trial) = match on_trial {

@@ -175,11 +175,12 @@ fn list(value: &HeaderValue) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
-/// Is the gateway of this name on the request's way already?
-pub(super) fn went_through(headers: &HeaderMap, node: &str) -> bool {
-    headers.get_all(header::VIA).iter().flat_map(list).any(|entry| {
+/// The gateway of this name must not be on the request's way already.
+pub(super) fn check_loop(headers: &HeaderMap, node: &str) -> Result<(), ProxyError> {
+    let went_through = headers.get_all(header::VIA).iter().flat_map(list).any(|entry| {
         entry.split_ascii_whitespace().nth(1).is_some_and(|name| name.eq_ignore_ascii_case(node))
-    })
+    });
+    if went_through { Err(ProxyError::Loop) } else { Ok(()) }
 }
 
 /// Removes what must not pass from a stamp to a client. Returns whether the protocol switches.

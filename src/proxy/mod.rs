@@ -8,6 +8,7 @@ mod answer;
 mod attempt;
 mod choose;
 mod error;
+pub mod explain;
 mod flights;
 mod forward;
 mod headers;
@@ -140,8 +141,7 @@ async fn handle(
     let (view, choice) = choose::found(worker, view, &target, method).await?;
     let live = &view.live;
 
-    let bytes_max = live.limits.request_body_bytes_max;
-    if bytes_max.is_some_and(|max| request.body().size_hint().lower() > max.get()) {
+    if !live.limits.takes_body(request.body().size_hint().lower()) {
         return Err(ProxyError::BodyTooLarge);
     }
     if request.method() == Method::OPTIONS
@@ -195,9 +195,7 @@ fn prepare(
     let worker = &client.worker;
     let (parts, body) = request.into_parts();
     let mut headers = parts.headers;
-    if headers::went_through(&headers, worker.state().node()) {
-        return Err(ProxyError::Loop);
-    }
+    headers::check_loop(&headers, worker.state().node())?;
     if let Some(authority) = parts.uri.authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
     {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use stamp_core::document::{Json, file_schema};
+use stamp_core::framing::HeadLimits;
 
 pub use compare::restart_keys;
 pub use load::{load, routing_file};
@@ -121,6 +122,22 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// May a request body have so many bytes?
+    #[must_use]
+    pub fn takes_body(&self, bytes: u64) -> bool {
+        self.request_body_bytes_max.is_none_or(|max| bytes <= max.get())
+    }
+
+    /// What the head of a request may have.
+    #[must_use]
+    pub const fn of_head(&self) -> HeadLimits {
+        HeadLimits {
+            head_bytes_max: self.header_bytes_max,
+            fields_max: self.header_count_max,
+            uri_bytes_max: self.uri_bytes_max,
+        }
+    }
+
     /// The least rate of a peer; 0 = none is asked for.
     #[must_use]
     pub fn bytes_per_second(&self) -> u64 {

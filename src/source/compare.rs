@@ -6,17 +6,20 @@ use std::sync::Arc;
 use stamp_core::diagnostic::Diagnostic;
 use stamp_core::diff::{self, Moves, TooManyMoves};
 use stamp_core::id::StampIndex;
+use stamp_core::operator;
 use stamp_core::reach::{self, Stranded, Tally};
-use stamp_core::standing::{StampHealth, StampStanding};
+use stamp_core::standing::{OperatorState, StampHealth, StampStanding};
 use stamp_core::table::{RoutingTable, Stamp};
 
 use super::load::{self, Former, Inputs, Loaded, Wanted};
 use super::{Reloader, load_settings, snapshot};
+use crate::auth::KeyRing;
 use crate::clock::Clock;
 use crate::diagnostics::Report;
 use crate::settings::{Settings, restart_keys};
+use crate::state::{self, Records};
 
-/// What a valid configuration holds.
+/// What a valid configuration holds, and what it would change.
 #[derive(Clone, Debug)]
 pub struct Validated {
     /// How many stamps.
@@ -25,8 +28,8 @@ pub struct Validated {
     pub tenants: usize,
     /// How many endpoints.
     pub endpoints: usize,
-    /// What was let pass, but should be looked at.
-    pub warnings: Report,
+    /// What it would change.
+    pub changes: Comparison,
 }
 
 /// What the files would change.
@@ -38,12 +41,23 @@ pub struct Comparison {
     pub moves: Moves,
     /// Tenants that nobody could serve at this moment.
     pub nowhere: Vec<Nowhere>,
+    /// The stamps that take no request at this moment.
+    pub stamps_out: Vec<(String, WhyOut)>,
     /// Why the mass-change guard would refuse.
     pub guard: Option<TooManyMoves>,
     /// What was let pass, but should be looked at.
     pub warnings: Report,
     /// Keys of gateway.toml that changed and hold only after a restart.
     pub restart_needed: Vec<&'static str>,
+}
+
+/// Why a stamp takes no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyOut {
+    /// Somebody said so: an operator, or routing.toml.
+    State(OperatorState),
+    /// Probes or breakers do.
+    Health(StampHealth),
 }
 
 /// Tenants of one home that nobody could serve.
@@ -66,44 +80,43 @@ impl Comparison {
 }
 
 impl Reloader {
-    /// Judges the files, and changes nothing.
+    /// Judges the files and tells what a reload would change, and changes nothing.
     pub async fn validate(&self) -> Result<Validated, Report> {
-        let running = self.running.lock().await;
-        let (_, loaded, _) = self.read(&running, self.state.view()).await?;
-        Ok(Validated {
-            stamps: loaded.table.stamps().len(),
-            tenants: loaded.table.directory.len(),
-            endpoints: loaded.table.endpoint_count(),
-            warnings: warnings(&loaded),
-        })
-    }
-
-    /// Tells what a reload would change, and changes nothing.
-    pub async fn compare(&self) -> Result<Comparison, Report> {
         let running = self.running.lock().await;
         let former = self.state.view();
         let (settings, loaded, moves) = self.read(&running, Arc::clone(&former)).await?;
         let restart_needed = restart_keys(&running.settings, &settings);
         let telling = tokio::task::spawn_blocking(move || {
-            let nowhere = reach::nowhere(&loaded.table, |stamp| {
-                is_eligible((&former.table, &former.standings.stamps), loaded.table.stamp(stamp))
-            });
-            Comparison {
+            let standings = (&*former.table, &*former.standings.stamps);
+            let (nowhere, stamps_out) = nowhere(&loaded.table, |stamp| why_out(standings, stamp));
+            let changes = Comparison {
                 generation: Some(former.generation),
                 guard: guard(&moves, &former.table, &settings),
-                nowhere: told(&loaded.table, nowhere),
+                nowhere,
+                stamps_out,
                 moves,
                 warnings: warnings(&loaded),
                 restart_needed,
+            };
+            Validated {
+                stamps: loaded.table.stamps().len(),
+                tenants: loaded.table.directory.len(),
+                endpoints: loaded.table.endpoint_count(),
+                changes,
             }
         });
         telling.await.map_err(|panic| self.failure(&panic))
+    }
+
+    /// Tells what a reload would change, and changes nothing.
+    pub async fn compare(&self) -> Result<Comparison, Report> {
+        Ok(self.validate().await?.changes)
     }
 }
 
 /// Compares the files of a gateway.toml, or of its directory, with those of another, or with the
 /// last table that a gateway of it accepted. No gateway is asked, so that nothing is known of what
-/// operators and probes say.
+/// probes say; what operators said is in the journal of the gateway that it is compared with.
 pub fn compare_files(
     config: &Path,
     from: Option<&Path>,
@@ -121,16 +134,53 @@ pub fn compare_files(
     let former = Former { table: &old, tls: None };
     let new = load::load(&Wanted::of(&settings), Inputs::Disk, Some(former), clock)?;
     let moves = diff::moves(&old, &new.table);
-    let nowhere =
-        reach::nowhere(&new.table, |stamp| new.table.stamp(stamp).declared.takes_requests());
+    let (records, unread) = orders(&before.state_directory);
+    let (nowhere, stamps_out) = nowhere(&new.table, |stamp| {
+        let state = operator::effective(stamp.declared, records.get(&stamp.id));
+        (!state.takes_requests()).then_some(WhyOut::State(state))
+    });
+    let warnings = warnings(&new);
     Ok(Comparison {
         generation: None,
         guard: guard(&moves, &old, &settings),
-        nowhere: told(&new.table, nowhere),
+        nowhere,
+        stamps_out,
         moves,
-        warnings: warnings(&new),
+        warnings: match unread {
+            Some(unread) => warnings.and(unread),
+            None => warnings,
+        },
         restart_needed: restart_keys(&before, &settings),
     })
+}
+
+/// What a start with these files would be decided by.
+#[derive(Debug)]
+pub struct Offline {
+    /// gateway.toml.
+    pub settings: Settings,
+    /// routing.toml and the files of tenants.
+    pub table: RoutingTable,
+    /// The keys of its issuers; of those that are fetched, what a gateway fetched last.
+    pub keys: KeyRing,
+}
+
+/// Reads the files of a gateway.toml, or of its directory, as a start would.
+pub fn read_files(config: &Path, clock: Clock) -> Result<Offline, Report> {
+    let settings = load_settings(&gateway_toml(config))?;
+    let loaded = load::load(&Wanted::of(&settings), Inputs::Disk, None, clock)?;
+    Ok(Offline { settings, table: loaded.table, keys: loaded.keys })
+}
+
+/// What operators said of stamps, or why that is not known.
+fn orders(directory: &Path) -> (Records, Option<Report>) {
+    match state::read_journal(directory) {
+        Ok(records) => (records, None),
+        Err(error) => {
+            let message = format!("what operators said of stamps is not known: {error}");
+            (Records::new(), Some(Report::of_file(directory, message)))
+        }
+    }
 }
 
 fn gateway_toml(path: &Path) -> PathBuf {
@@ -151,28 +201,42 @@ fn guard(moves: &Moves, old: &RoutingTable, settings: &Settings) -> Option<TooMa
     diff::guard(moves, old.directory.len(), settings.live.guard_percent).err()
 }
 
-/// Could this stamp of a new table serve at this moment? A stamp that is new is as it is declared.
-fn is_eligible((old, standings): (&RoutingTable, &[StampStanding]), stamp: &Stamp) -> bool {
-    let is_declared = stamp.declared.takes_requests();
-    let Some(index) = old.find_stamp(&stamp.id) else { return is_declared };
-    let Some(standing) = standings.get(index.at()) else { return is_declared };
-    let is_sound = matches!(standing.health, StampHealth::Up | StampHealth::Unknown);
+/// Why this stamp of a new table could not serve at this moment; `None` = it could. One that is new is
+/// as it is declared.
+fn why_out((old, standings): (&RoutingTable, &[StampStanding]), stamp: &Stamp) -> Option<WhyOut> {
+    let out = |state: OperatorState| (!state.takes_requests()).then_some(WhyOut::State(state));
+    let Some(index) = old.find_stamp(&stamp.id) else { return out(stamp.declared) };
+    let Some(standing) = standings.get(index.at()) else { return out(stamp.declared) };
     let (was_declared, takes) = (old.stamp(index).declared, standing.operator.takes_requests());
     // What an operator took out stays out; what was only declared goes by the new declaration.
     let by_operator = takes != was_declared.takes_requests();
-    is_sound && if by_operator || was_declared == stamp.declared { takes } else { is_declared }
+    let stays = by_operator || was_declared == stamp.declared;
+    let unsound = match standing.health {
+        StampHealth::Up | StampHealth::Unknown => None,
+        StampHealth::Trial | StampHealth::Down => Some(WhyOut::Health(standing.health)),
+    };
+    out(if stays { standing.operator } else { stamp.declared }).or(unsound)
 }
 
-fn told(table: &RoutingTable, stranded: Vec<Stranded>) -> Vec<Nowhere> {
+/// The tenants that nobody could serve, and the stamps that are out.
+fn nowhere(
+    table: &RoutingTable,
+    why_out: impl Fn(&Stamp) -> Option<WhyOut>,
+) -> (Vec<Nowhere>, Vec<(String, WhyOut)>) {
+    let out: Vec<Option<WhyOut>> = table.stamps().iter().map(why_out).collect();
+    let is_eligible = |stamp: StampIndex| out.get(stamp.at()).is_some_and(Option::is_none);
     let tell = |Stranded { home, tenants, placed }| Nowhere {
         stamp: table.stamp(home).id.to_string(),
         tenants,
         placed,
     };
-    stranded.into_iter().map(tell).collect()
+    let nowhere = reach::nowhere(table, is_eligible).into_iter().map(tell).collect();
+    let stamps = table.stamps().iter().zip(&out);
+    let out = stamps.filter_map(|(stamp, out)| Some((stamp.id.to_string(), (*out)?)));
+    (nowhere, out.collect())
 }
 
-/// What was let pass, and who would have nowhere to go if its home failed.
+/// What was let pass, and who has nowhere to go, or would have if its home failed.
 pub(super) fn warnings(loaded: &Loaded) -> Report {
     let stranded = reach::without_home(&loaded.table);
     if stranded.is_empty() {
@@ -203,7 +267,11 @@ fn without_home(
             format!("{count} tenants ({}) and those that a hash places there", listed(tenants))
         }
     };
-    format!("if stamp `{id}` fails, {whose} have nowhere to go")
+    let declared = table.stamp(home).declared;
+    if declared.takes_requests() {
+        return format!("if stamp `{id}` fails, {whose} have nowhere to go");
+    }
+    format!("stamp `{id}` is declared `{}`: {whose} have nowhere to go", declared.as_str())
 }
 
 /// The examples, and that there are more.

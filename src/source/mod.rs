@@ -16,7 +16,7 @@ use stamp_core::diff;
 use stamp_core::table::RoutingTable;
 use tokio::sync::Mutex;
 
-pub use compare::{Comparison, Nowhere, Validated, compare_files};
+pub use compare::{Comparison, Nowhere, Offline, Validated, WhyOut, compare_files, read_files};
 pub use keys::run as keep_keys;
 pub use load::{Files, load_settings};
 pub use watch::run as watch;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use stamp_core::admission::{self, Rank, Shed};
+use stamp_core::failover::TrialRisk;
 use stamp_core::health::PROBES_APART;
 use stamp_core::id::StampId;
 use stamp_core::retry::RetryBudget;
@@ -287,12 +288,3 @@ pub(super) struct CellLimits {
 
 /// For so long, a request that would be lost leaves a trial to others.
 const TRIAL_LEFT_FOR_MS: u64 = 1000;
-
-/// What becomes of a request that is a trial, when the trial fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrialRisk {
-    /// It is repeated elsewhere, or had nowhere else to go.
-    None,
-    /// It is lost: it must not be processed twice.
-    Lost,
-}

@@ -10,17 +10,16 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use stamp_core::breaker::{Event as BreakerEvent, Failure, Report};
-use stamp_core::fleet::{Drill, Fleet};
-use stamp_core::health::{Health, ProbeResult};
+use stamp_core::fleet::Fleet;
 use stamp_core::id::{EndpointIndex, StampId, StampIndex};
 use stamp_core::operator::journal::JournalEntry;
-use stamp_core::operator::{Decision, OperatorRefusal, Order};
+use stamp_core::operator::{Decision, Order};
 use stamp_core::standing::OperatorState;
-use stamp_core::table::RoutingTable;
 use stamp_core::time::Occasion;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::closing::Closings;
+use super::command::{Command, Event, Installation, OrderError, OrderReply, Ordered, Wish};
 use super::former;
 use super::happened::Events;
 use super::journal::{Journal, OpenError};
@@ -31,11 +30,8 @@ use super::tenants::TenantCells;
 use super::view::View;
 use super::waiting::Keeper;
 use super::{AttemptReport, Fetches, KEY_ASKS_MAX, REPORTS_MAX, State};
-use crate::auth::{KeyChange, KeyRing};
+use crate::auth::KeyRing;
 use crate::clock::Clock;
-use crate::settings::Live;
-use crate::state::report::StampInfo;
-use crate::tls::Upstreams;
 
 /// How often time-driven rules are looked at when nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
@@ -43,85 +39,6 @@ const TICK: Duration = Duration::from_secs(1);
 const TICK_DRAINING: Duration = Duration::from_millis(20);
 /// The longest that a change waits for every worker to say that it decides by it.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(2);
-
-/// What the control task is told or asked.
-#[derive(Debug)]
-pub(super) enum Event {
-    Attempt(AttemptReport),
-    Probe {
-        endpoint: u32,
-        result: ProbeResult,
-    },
-    /// A request wants to know how this endpoint is.
-    AskedProbe(u32),
-    Command(Command),
-    Journalled {
-        entry: JournalEntry,
-        written: io::Result<Journal>,
-        done: OrderReply,
-    },
-    /// Every worker decides by the View that was in force when this was asked, or a later one.
-    Acknowledged,
-    /// The homes that wait for their operator were written down, or could not be.
-    WaitingKept,
-}
-
-type OrderReply = oneshot::Sender<Result<Ordered, OrderError>>;
-
-/// What is asked of the control task.
-#[derive(Debug)]
-pub enum Command {
-    /// Put a new table (and keys and settings) in force.
-    Install(Box<Installation>, oneshot::Sender<u64>),
-    /// Put other keys of an issuer in force.
-    Keys(Box<KeyChange>, oneshot::Sender<()>),
-    /// Do what an operator wishes of a stamp.
-    Order(Wish, StampId<'static>, Order, OrderReply),
-    /// Begin to treat a stamp as down for a share of its tenants.
-    BeginDrill(StampId<'static>, Drill, oneshot::Sender<Result<(), OrderError>>),
-    /// End the drill of a stamp: was there one?
-    EndDrill(StampId<'static>, oneshot::Sender<bool>),
-    /// Tell everything about the stamps.
-    Stamps(oneshot::Sender<Vec<StampInfo>>),
-    /// Is the endpoint changing, as its probes see it? For the prober's pace.
-    Health(u32, oneshot::Sender<Option<Health>>),
-}
-
-/// Everything of a reload that requests see.
-#[derive(Debug)]
-pub struct Installation {
-    /// The table.
-    pub table: Arc<RoutingTable>,
-    /// Its keys.
-    pub keys: Arc<KeyRing>,
-    /// What its endpoints are spoken to with.
-    pub tls: Arc<Upstreams>,
-    /// The live settings.
-    pub live: Arc<Live>,
-}
-
-/// What became of an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ordered {
-    /// It holds now, at every worker.
-    Done,
-    /// It held before.
-    AlreadySo,
-}
-
-/// Why an order was not carried out.
-#[derive(Debug, thiserror::Error)]
-pub enum OrderError {
-    /// The decision was no.
-    #[error(transparent)]
-    Refused(#[from] OperatorRefusal),
-    /// It could not be journalled, so it does not hold.
-    #[error("the journal could not be written")]
-    Journal(#[source] io::Error),
-    /// The process is ending.
-    #[error("the gateway is stopping")]
-    Stopping,
-}
 
 /// What the state starts with.
 #[derive(Debug)]
@@ -176,19 +93,6 @@ pub struct Control {
 struct Told {
     index: EndpointIndex,
     successes: u64,
-}
-
-/// What an operator wishes of a stamp.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// Drain it.
-    Drain,
-    /// End its drain.
-    Undrain,
-    /// Put it into this state.
-    State(OperatorState),
-    /// Let its requests come home now.
-    FailBack,
 }
 
 impl State {
@@ -370,6 +274,11 @@ impl Control {
                 let table = Arc::clone(&self.state.view().table);
                 let now = self.state.clock.now();
                 reply.send(self.fleet.end_drill(&table, &stamp, now)).ok();
+            }
+            Command::Assume(assumptions, reply) => {
+                let (view, now) = (self.state.view(), self.state.clock.now());
+                let standings = self.fleet.assuming(&view.table, &assumptions, now);
+                drop(reply.send(standings.map(|standings| (view, standings))));
             }
             Command::Stamps(reply) => {
                 let view = self.state.view();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use stamp_core::id::StampId;
 use stamp_core::operator::OperatorRecord;
-use stamp_core::operator::journal::{self, JournalEntry, JournalError, Tail};
+use stamp_core::operator::journal::{self, JournalEntry, JournalError, Replayed, Tail};
 
 const NAME: &str = "operators.journal";
 
@@ -41,7 +41,21 @@ pub enum OpenError {
 }
 
 /// What operators decided, by stamp.
-pub(super) type Records = BTreeMap<StampId<'static>, OperatorRecord>;
+pub type Records = BTreeMap<StampId<'static>, OperatorRecord>;
+
+/// What the journal of this directory says. It is left as it is: a gateway may have it open.
+pub fn read_journal(directory: &Path) -> Result<Records, OpenError> {
+    Ok(replayed(&directory.join(NAME))?.records)
+}
+
+fn replayed(path: &Path) -> Result<Replayed, OpenError> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(source) => return Err(OpenError::Io { path: path.to_owned(), source }),
+    };
+    journal::replay(&text).map_err(|source| OpenError::Damaged { path: path.to_owned(), source })
+}
 
 impl Journal {
     /// Reads the journal of `directory`, writes it anew with one line a stamp, and opens it.
@@ -52,13 +66,7 @@ impl Journal {
             move |source| OpenError::Io { path, source }
         };
         fs::create_dir_all(directory).map_err(at(directory))?;
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(at(&path)(error)),
-        };
-        let replayed = journal::replay(&text)
-            .map_err(|source| OpenError::Damaged { path: path.clone(), source })?;
+        let replayed = replayed(&path)?;
         if let Tail::Torn { sound_bytes } = replayed.tail {
             // It was never answered: a crash cut it off.
             tracing::warn!(sound_bytes, "the journal's last line is cut off and was left out");
@@ -113,6 +121,20 @@ mod tests {
         let (_, records) = Journal::open(directory.path()).unwrap();
         let (_, record) = records.into_iter().next().unwrap();
         assert_eq!(record.state, OperatorState::Draining);
+    }
+
+    #[test]
+    fn whoever_only_reads_leaves_it_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(read_journal(directory.path()).unwrap(), Records::new());
+        let path = directory.path().join(NAME);
+        // The gateway that has it open is in the middle of a line.
+        let text = journal::encode(&entry(OperatorState::Draining)) + "0123";
+        fs::write(&path, &text).unwrap();
+        let records = read_journal(directory.path()).unwrap();
+        let (_, record) = records.into_iter().next().unwrap();
+        assert_eq!(record.state, OperatorState::Draining);
+        assert_eq!(fs::read(&path).unwrap(), text.as_bytes());
     }
 
     #[test]

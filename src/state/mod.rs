@@ -3,6 +3,7 @@
 
 mod cells;
 mod closing;
+mod command;
 mod control;
 pub mod drill;
 mod fetches;
@@ -25,19 +26,20 @@ use arc_swap::ArcSwap;
 use stamp_core::breaker::FailureKind;
 use tokio::sync::{mpsc, watch};
 
-pub use cells::{EndpointCell, InFlight, StampCell, Trial, TrialRisk};
-pub use control::{Command, Control, Installation, OrderError, Ordered, Start, Started, Wish};
-pub use fetches::{Ended, Fetches};
+pub use cells::{EndpointCell, InFlight, StampCell, Trial};
+pub use command::{Command, Installation, OrderError, Ordered, Wish};
+pub use control::{Control, Start, Started};
+pub use fetches::{Ended, Fetches, Last};
 pub use flights::{FlightKind, FlightsByStamp, InFlightOf, StampFlights};
 pub use happened::{Events, Happened, News, What};
-pub use journal::OpenError;
+pub use journal::{OpenError, Records, read_journal};
 pub use mail::{Mail, Mailboxes};
 pub use status::{ReloadResult, ReloadStatus};
 pub use tenants::{TenantCells, TenantLoad, TenantPlace, forget_idle_tenants};
 pub use view::View;
 
 use crate::clock::Clock;
-use control::Event;
+use command::Event;
 pub use registry::Names;
 
 /// Reports of attempts that wait to be judged. Beyond that they are dropped: a flood of failures

@@ -2,9 +2,11 @@
 //!
 //! A tenant has a cell as long as anybody needs it, and one cell however often the table changes: the
 //! registry finds it by its whole name, behind locks that only a tenant's first request meets. From
-//! then on the index of the table's `TenantCells` leads to it, by the tenant's place and without a
-//! lock. Every minute the index is begun anew, and then cells that nobody holds and whose bucket is
-//! full are forgotten: to forget such a one changes nothing.
+//! then on the index of the table's `TenantCells` leads to it without a lock: by the tenant's place, or
+//! by its name if it has none (`placed`). Every minute the index is begun anew, and then cells that
+//! nobody holds and whose bucket is full are forgotten: to forget such a one changes nothing.
+
+mod placed;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,6 +20,7 @@ use stamp_core::table::RoutingTable;
 use stamp_core::time::Moment;
 
 use super::State;
+use placed::PlacedIndex;
 
 /// One tenant's counts. With the counts of its `Arc` it fills one cache line of 64 bytes, so that
 /// two tenants do not slow each other down.
@@ -76,6 +79,16 @@ impl TenantCell {
         }
     }
 
+    /// What `try_enter` would say.
+    fn would_enter(&self, limits: Limits, now: Moment) -> Result<(), TenantRefusal> {
+        let in_flight = self.in_flight.load(Ordering::Relaxed);
+        admission::one_more(in_flight, limits.in_flight_max).ok_or(TenantRefusal::Saturated)?;
+        let Some(rate) = limits.rate else { return Ok(()) };
+        let bucket = Bucket::from_bits(self.bucket.load(Ordering::Relaxed)).under(rate, now);
+        let taken = bucket.taken(rate, now);
+        taken.map(drop).map_err(|empty| TenantRefusal::RateLimited { wait: empty.wait })
+    }
+
     /// The limits may be others than before.
     fn take_limits(&self, limits: Limits, now: Moment) {
         if let Some(rate) = limits.rate {
@@ -130,9 +143,8 @@ impl Registry {
         self.hasher.hash_one(name)
     }
 
-    /// The cell of the tenant of this name, which has these limits from now on.
-    fn cell(&self, name: &str, limits: Limits, now: Moment) -> Arc<TenantCell> {
-        let hash = self.hash(name);
+    /// The cell of the tenant of this name and hash, which has these limits from now on.
+    fn cell(&self, (name, hash): (&str, u64), limits: Limits, now: Moment) -> Arc<TenantCell> {
         let mut shard = self.shard(hash);
         let is_it = |cell: &Arc<TenantCell>| *cell.name == *name;
         if let Some(cell) = shard.find(hash, is_it) {
@@ -150,15 +162,11 @@ impl Registry {
         cell
     }
 
-    fn load(&self, name: &str) -> TenantLoad {
+    /// Looks at the cell of the tenant of this name, if it has one.
+    fn look<T>(&self, name: &str, look: impl FnOnce(&TenantCell) -> T) -> Option<T> {
         let hash = self.hash(name);
         let shard = self.shard(hash);
-        shard.find(hash, |cell| *cell.name == *name).map_or_else(TenantLoad::default, |cell| {
-            TenantLoad {
-                in_flight: cell.in_flight.load(Ordering::Relaxed),
-                refused: cell.refused.load(Ordering::Relaxed),
-            }
-        })
+        shard.find(hash, |cell| *cell.name == *name).map(|cell| look(cell))
     }
 
     /// Forgets the cells that nobody holds and that say nothing. Who wants one of them meanwhile
@@ -187,16 +195,38 @@ const CHUNK: usize = 16;
 type Slot = OnceLock<Arc<TenantCell>>;
 type Chunk = Box<[Slot; CHUNK]>;
 
-/// The cells of the tenants that asked for something lately, by their places in one table.
+/// The most placed tenants that an index leads to: an index is never larger than 13 MiB,
+/// whatever names a flood brings. Who finds no room in it meets a lock at each request of that minute.
+const PLACED_MAX: usize = 1 << 18;
+
+/// Whom an index may lead to.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    tenants: usize,
+    placed_max: usize,
+}
+
+impl Extent {
+    const NOBODY: Self = Self { tenants: 0, placed_max: 0 };
+
+    fn of(table: &RoutingTable) -> Self {
+        let placed_max = if table.placement().is_some() { PLACED_MAX } else { 0 };
+        Self { tenants: table.directory.len(), placed_max }
+    }
+}
+
+/// The cells of the tenants that asked for something lately: of those of one table by their places,
+/// and of those that are placed by their names.
 #[derive(Debug)]
 pub(super) struct Index {
     chunks: Box<[OnceLock<Chunk>]>,
+    placed: PlacedIndex,
 }
 
 impl Index {
-    fn new(tenants: usize) -> Arc<Self> {
-        let chunks = (0..tenants.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect();
-        Arc::new(Self { chunks })
+    fn new(extent: Extent) -> Arc<Self> {
+        let chunks = (0..extent.tenants.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect();
+        Arc::new(Self { chunks, placed: PlacedIndex::new(extent.placed_max) })
     }
 
     /// The slot of the tenant that was added to the table after so many others.
@@ -208,7 +238,8 @@ impl Index {
 
     fn heap_bytes(&self) -> usize {
         let begun = self.chunks.iter().filter(|chunk| chunk.get().is_some()).count();
-        size_of_val(&*self.chunks) + begun * size_of::<[Slot; CHUNK]>()
+        let listed = size_of_val(&*self.chunks) + begun * size_of::<[Slot; CHUNK]>();
+        listed + self.placed.heap_bytes()
     }
 }
 
@@ -216,7 +247,7 @@ impl Index {
 #[derive(Debug)]
 pub struct TenantCells {
     index: ArcSwap<Index>,
-    tenants: usize,
+    extent: Extent,
     registry: Arc<Registry>,
 }
 
@@ -234,8 +265,8 @@ impl TenantCells {
     }
 
     fn with(table: &RoutingTable, registry: Arc<Registry>) -> Arc<Self> {
-        let tenants = table.directory.len();
-        Arc::new(Self { index: ArcSwap::new(Index::new(tenants)), tenants, registry })
+        let extent = Extent::of(table);
+        Arc::new(Self { index: ArcSwap::new(Index::new(extent)), extent, registry })
     }
 
     /// Counts a request of a tenant in, if its limits allow that. `table` is the one that these are
@@ -247,7 +278,10 @@ impl TenantCells {
         now: Moment,
     ) -> Result<TenantPlace, TenantRefusal> {
         let limits = table.tier_of(Some(tenant)).limits;
-        let find = || self.registry.cell(table.directory.name(tenant), limits, now);
+        let find = || {
+            let name = table.directory.name(tenant);
+            self.registry.cell((name, self.registry.hash(name)), limits, now)
+        };
         let index = self.index.load();
         match index.slot(table.directory.ordinal(tenant)) {
             Some(slot) => slot.get_or_init(find).enter(limits, now),
@@ -256,8 +290,7 @@ impl TenantCells {
         }
     }
 
-    /// The same for a tenant without an entry: it has no place in the table, and is found by its name,
-    /// behind one of the registry's locks.
+    /// The same for a tenant without an entry: it has no place in the table, and is found by its name.
     pub fn admit_placed(
         &self,
         table: &RoutingTable,
@@ -265,13 +298,33 @@ impl TenantCells {
         now: Moment,
     ) -> Result<TenantPlace, TenantRefusal> {
         let limits = table.tier_of(None).limits;
-        self.registry.cell(name, limits, now).enter(limits, now)
+        let named = (name, self.registry.hash(name));
+        let find = || self.registry.cell(named, limits, now);
+        let index = self.index.load();
+        match index.placed.cell(named, find) {
+            Some(cell) => cell.enter(limits, now),
+            None => find().enter(limits, now),
+        }
+    }
+
+    /// Would one more request of this tenant be admitted now? Counts nothing.
+    pub fn would_admit(
+        &self,
+        limits: Limits,
+        name: &str,
+        now: Moment,
+    ) -> Result<(), TenantRefusal> {
+        self.registry.look(name, |cell| cell.would_enter(limits, now)).unwrap_or(Ok(()))
     }
 
     /// What the tenant of this name has in flight.
     #[must_use]
     pub fn load(&self, name: &str) -> TenantLoad {
-        self.registry.load(name)
+        let load = |cell: &TenantCell| TenantLoad {
+            in_flight: cell.in_flight.load(Ordering::Relaxed),
+            refused: cell.refused.load(Ordering::Relaxed),
+        };
+        self.registry.look(name, load).unwrap_or_default()
     }
 
     /// Tenants that something is known of.
@@ -295,12 +348,12 @@ impl TenantCells {
     /// Its table is no longer in force: lets go of all cells. Who holds the View still, for a tunnel
     /// of days, does not hold them. What they were found by is to be dropped where that delays nobody.
     pub(super) fn retire(&self) -> Arc<Index> {
-        self.index.swap(Index::new(0))
+        self.index.swap(Index::new(Extent::NOBODY))
     }
 
     /// Begins the index anew. What it was is to be dropped where that delays nobody.
     fn renew(&self) -> Arc<Index> {
-        self.index.swap(Index::new(self.tenants))
+        self.index.swap(Index::new(self.extent))
     }
 }
 

@@ -7,7 +7,8 @@ use crate::harness::command::{Ended, operate, stampgate};
 use crate::harness::deadline::eventually;
 use crate::harness::files::routing;
 use crate::harness::gateway::{Gateway, Plan};
-use crate::harness::scene::{ACME, PAIR, Pair, pair_without_edge};
+use crate::harness::scene::{ACME, PAIR, Pair, pair_with, pair_without_edge};
+use crate::harness::stamp::Stamp;
 
 /// The usual table with these tenant files.
 fn with_files(names: &[&str]) -> String {
@@ -28,6 +29,13 @@ async fn diff(gateway: &Gateway) -> Value {
     let answer = gateway.admin("POST", "/v1/config/diff", None).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()
+}
+
+/// What the gateway would change, as it says when it is asked to judge the files.
+async fn changes(gateway: &Gateway) -> Value {
+    let answer = gateway.admin("POST", "/v1/config/validate", None).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["changes"].clone()
 }
 
 async fn home(gateway: &Gateway, tenant: &str) -> Value {
@@ -52,6 +60,30 @@ async fn one_row_of_many_is_one_change() {
     assert_eq!(reload["moved"], 1);
     assert_eq!(home(&pair.gateway, "t12345").await, "b");
     assert_eq!(diff(&pair.gateway).await["different"], false);
+}
+
+#[tokio::test]
+async fn other_limits_of_a_tier_are_a_change_told_with_its_tenants() {
+    let table = |limits: &str| format!("{PAIR}[tier.standard]\n{limits}\n");
+    let plan = |plan: Plan| plan.set("routing", "watch", "false");
+    let pair = Pair::planned(&table("requests_per_second = 900"), plan).await;
+    assert_eq!(changes(&pair.gateway).await["different"], false);
+    let limits = "priority = 1\nmax_in_flight = 7\n[tier.gold]";
+    let text = routing(&table(limits), &[&pair.a, &pair.b]);
+    pair.gateway.directory.write("routing.toml", &text);
+    for told in [diff(&pair.gateway).await, changes(&pair.gateway).await] {
+        assert_eq!((&told["different"], &told["tiers_added"][0]), (&true.into(), &"gold".into()));
+        let tier = &told["tiers_changed"][0];
+        assert_eq!((&tier["tier"], &tier["tenants"]), (&"standard".into(), &4.into()), "{told}");
+        let keys = ["priority", "max_in_flight", "requests_per_second", "burst"];
+        let told: Vec<&Value> = tier["limits"].as_array().unwrap().iter().collect();
+        let told: Vec<_> = told.iter().map(|it| it["key"].as_str().unwrap()).collect();
+        assert_eq!(told, keys);
+    }
+    let text = diff_of(&pair.gateway, &[]).await.exits(7).stdout;
+    let line = "tier standard: priority 0 -> 1, max_in_flight 500 -> 7, \
+                requests_per_second 900 -> none, burst 900 -> none (4 tenants)";
+    assert!(text.contains(line), "{text}");
 }
 
 #[tokio::test]
@@ -235,6 +267,32 @@ async fn who_would_have_nowhere_to_go_is_told_by_the_standings_in_force() {
     let told = diff(&pair.gateway).await;
     assert_eq!(told["stamps_stranded"], serde_json::json!(["a"]), "{told}");
     assert_eq!(told["nowhere"][0]["examples"], serde_json::json!(["acme"]));
+    assert_eq!(told["stamps_out"][0]["stamp"], "a", "{told}");
+}
+
+#[tokio::test]
+async fn without_a_gateway_the_journal_says_which_stamps_are_out() {
+    let pair = Pair::planned(PAIR, |plan| plan.set("routing", "watch", "false")).await;
+    let path = pair.gateway.directory.path("");
+    let offline = ["diff", "--config", path.to_str().unwrap(), "-o", "json"];
+    assert_eq!(stampgate(&offline).await.exits(0).json()["stamps_out"], serde_json::json!([]));
+    let drained = pair.gateway.admin("POST", "/v1/stamps/a/drain", None).await;
+    assert_eq!(drained.status, 202, "{}", drained.text());
+    pair.gateway
+        .directory
+        .write("routing.toml", &routing(&pair_without_edge(), &[&pair.a, &pair.b]));
+    let told = stampgate(&offline).await.exits(7).json();
+    assert_eq!(told["nowhere"][0]["examples"], serde_json::json!(["acme"]), "{told}");
+    assert_eq!(told["stamps_out"][0]["stamp"], "a", "{told}");
+    assert_eq!(told["stamps_out"][0]["reason"], "draining", "{told}");
+    let text = stampgate(&offline[..3]).await.exits(7).stdout;
+    assert!(text.contains("nowhere to go from a: 1 tenants (acme)"), "{text}");
+    assert!(text.contains("take no requests: a (draining)"), "{text}");
+    pair.gateway.directory.write("state/operators.journal", "damaged\nand more\n");
+    let told = stampgate(&offline).await.exits(7).json();
+    assert_eq!(told["nowhere"], serde_json::json!([]), "{told}");
+    let warnings = told["warnings"].to_string();
+    assert!(warnings.contains("what operators said of stamps is not known"), "{told}");
 }
 
 #[tokio::test]
@@ -286,4 +344,39 @@ async fn check_names_tenants_that_depend_on_their_home_alone() {
     let told = "if stamp `b` fails, 1 tenants (globex) have nowhere to go";
     assert!(checked.stderr.contains(told), "{}", checked.stderr);
     assert!(!checked.stderr.contains("stamp `a` fails"), "{}", checked.stderr);
+}
+
+/// What `check` says of this table with these files beside it, and the text of routing.toml.
+async fn checked(table: &str, files: &[(&str, &str)]) -> (Ended, String) {
+    let (a, b) = (Stamp::start("a").await, Stamp::start("b").await);
+    let plan = Plan::new(table, &[&a, &b]);
+    let plan = files.iter().fold(plan, |plan, (name, text)| plan.file(name, text));
+    let directory = plan.written();
+    let path = directory.path("gateway.toml");
+    let ended = stampgate(&["check", "-c", path.to_str().unwrap()]).await;
+    (ended, directory.read("routing.toml"))
+}
+
+#[tokio::test]
+async fn check_names_tenants_that_have_nowhere_to_go_already() {
+    let drained = pair_with("state = \"draining\"");
+    let (ended, _) = checked(&drained, &[]).await;
+    let ended = ended.exits(0);
+    assert!(!ended.stderr.contains("acme"), "its edge leads to b: {}", ended.stderr);
+    let edge = "failover = [{ to = \"b\", mode = \"read_write\" }]\n";
+    let (ended, _) = checked(&drained.replace(edge, ""), &[]).await;
+    let told = "stamp `a` is declared `draining`: 1 tenants (acme) have nowhere to go";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    assert_eq!(ended.code, 0);
+}
+
+#[tokio::test]
+async fn a_tenant_in_the_table_and_in_a_file_is_an_error_that_names_both_places() {
+    let rows = [("t.csv", "tenant,stamp\nx,a\nacme,a\n")];
+    let (ended, routing) = checked(&with_files(&["t.csv"]), &rows).await;
+    let ended = ended.exits(3);
+    let line = 1 + routing.lines().position(|line| line.starts_with("acme = ")).unwrap();
+    let first = format!("routing.toml:{line})");
+    assert!(ended.stderr.contains("t.csv:3:"), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&first), "{first} in {}", ended.stderr);
 }

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::harness::command::operate;
 use crate::harness::deadline::eventually;
 use crate::harness::gateway::Gateway;
 use crate::harness::http1::get;
@@ -162,6 +163,32 @@ async fn kept(gateway: &Gateway) {
     .await;
 }
 
+/// The names of the files beside kept keys, and theirs.
+fn on_disk(gateway: &Gateway) -> Vec<String> {
+    let files = std::fs::read_dir(gateway.directory.path("state/keys")).unwrap();
+    files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn keys_of_an_issuer_that_is_gone_leave_the_disk_when_the_table_is_in_force() {
+    let key = key("k1");
+    let issuer = Issuer::publishing(&[&key]).await;
+    let pair = with(&issuer.rule("")).await;
+    known(&pair.gateway, 1).await;
+    kept(&pair.gateway).await;
+    pair.gateway.directory.write("state/keys/notes.json", "{}");
+    pair.gateway.directory.replace("routing.toml", "nonsense");
+    assert_eq!(pair.gateway.admin("POST", "/v1/config/reload", None).await.status, 422);
+    assert_eq!(on_disk(&pair.gateway).len(), 2, "that table is not in force");
+    pair.gateway.reload_with(PAIR, &[&pair.a, &pair.b]).await;
+    eventually("the end of its keys", async || {
+        (on_disk(&pair.gateway) == ["notes.json"]).then_some(())
+    })
+    .await;
+    let line = "keys of an issuer that is gone are deleted";
+    eventually("a line of the log", async || pair.gateway.log().contains(line).then_some(())).await;
+}
+
 #[tokio::test]
 async fn keys_that_cannot_be_fetched_again_are_good_for_their_time_and_no_longer() {
     let key = key("k1");
@@ -305,4 +332,46 @@ async fn a_reload_to_another_address_starts_anew() {
         (status(&pair.gateway, &new.sign(&claims("acme"))).await == 200).then_some(())
     })
     .await;
+}
+
+/// The line of `stampgate status` that tells of the only issuer.
+async fn status_line(gateway: &Gateway) -> String {
+    let told = operate(gateway, &["status"]).await.exits(0).stdout;
+    let line = told.lines().find(|line| line.starts_with(ISSUER));
+    line.unwrap_or_else(|| panic!("{told}")).to_owned()
+}
+
+#[tokio::test]
+async fn status_tells_people_how_good_the_keys_of_each_issuer_are() {
+    let key = key("k1");
+    let issuer = Issuer::publishing(&[&key]).await;
+    let pair = with(&issuer.rule("")).await;
+    known(&pair.gateway, 1).await;
+    let line = status_line(&pair.gateway).await;
+    assert!(line.contains("fresh") && line.contains("in 9m"), "{line}");
+    assert_eq!(told(&pair.gateway).await["last_error"], json!(null));
+}
+
+#[tokio::test]
+async fn status_tells_people_why_there_are_no_keys() {
+    let issuer = Issuer::publishing(&[]).await;
+    issuer.answers(plain(500, "", ""));
+    let pair = with(&issuer.rule("")).await;
+    ended(&pair.gateway, "bad_status").await;
+    let line = status_line(&pair.gateway).await;
+    assert!(line.contains("none"), "{line}");
+    assert!(line.contains("an answer with status 500"), "{line}");
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_fetched_again_in_time_are_told_to_be_stale() {
+    let issuer = Issuer::publishing(&[&key("k1")]).await;
+    let pair = with(&issuer.rule(QUICK)).await;
+    known(&pair.gateway, 1).await;
+    issuer.answers(plain(500, "", ""));
+    eventually("stale keys", async || {
+        (told(&pair.gateway).await["state"] == "stale").then_some(())
+    })
+    .await;
+    assert_eq!(told(&pair.gateway).await["keys"], 1);
 }

@@ -32,6 +32,8 @@ mod drain_commands;
 mod drain_progress;
 mod drill;
 mod events;
+mod explain;
+mod explain_and_serve;
 mod failback;
 mod failover;
 mod fake_stamp;

@@ -153,6 +153,38 @@ async fn many_of_few_tenants_may_move() {
     assert_eq!(try_table(&pair, &moved).await.status, 200);
 }
 
+/// The usual table, whose unknown tenants are placed on a, and on b by this weight.
+fn placing(weight_of_b: u32) -> String {
+    let a = "{ stamp = \"a\", weight = 8 }";
+    let pool = format!("stamps = [{a}, {{ stamp = \"b\", weight = {weight_of_b} }}]");
+    format!("[identity]\nunknown_tenant = \"hash\"\n[placement]\n{pool}\n{PAIR}")
+}
+
+#[tokio::test]
+async fn a_pool_that_moves_too_many_placed_tenants_is_refused_unless_forced() {
+    let pair = Pair::planned(&placing(1), |plan| plan).await;
+    assert_eq!(try_table(&pair, &placing(2)).await.status, 200, "9 % move");
+    let answer = try_table(&pair, &placing(8)).await;
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    let told = "30 % of the tenants that are placed by hash would have another home, or none";
+    assert!(answer.text().contains(told), "{}", answer.text());
+    assert!(!pair.gateway.last_reload_succeeded().await);
+    let diff = pair.gateway.admin("POST", "/v1/config/diff", None).await.json();
+    assert!(diff["guard"].as_str().unwrap().contains(told), "{diff}");
+    let moves = &diff["placement"]["moves"];
+    assert_eq!((&moves[0]["from"], &moves[0]["to"]), (&"a".into(), &"b".into()), "{diff}");
+    assert!((28.0..=32.0).contains(&moves[0]["percent"].as_f64().unwrap()), "{diff}");
+    let forced = pair.gateway.admin("POST", "/v1/config/reload?force=true", None).await;
+    assert_eq!(forced.status, 200, "{}", forced.text());
+}
+
+#[tokio::test]
+async fn placed_tenants_are_not_refused_from_one_reload_to_the_next() {
+    let pair = Pair::planned(&placing(1), |plan| plan).await;
+    assert_eq!(try_table(&pair, PAIR).await.status, 422);
+    assert_eq!(pair.gateway.get("newcomer.app.test", "/").await.status, 200);
+}
+
 async fn config(gateway: &Gateway) -> Value {
     let answer = gateway.admin_get("/v1/config").await;
     assert_eq!(answer.status, 200, "{}", answer.text());

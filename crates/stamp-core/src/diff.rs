@@ -1,7 +1,8 @@
-//! What a new table changes, by meaning: tenants, domains, stamps, edges; and whether that is too much
-//! for one reload. Everything is compared by name: places differ for no reason of their own.
+//! What a new table changes, by meaning: tenants, domains, tiers, stamps, edges; and whether that is too
+//! much for one reload. Everything is compared by name: places differ for no reason of their own.
 
 mod tenants;
+mod tiers;
 
 use std::collections::BTreeSet;
 
@@ -10,10 +11,13 @@ use crate::placement::Placement;
 use crate::reach::Tally;
 use crate::table::{EdgeMode, RoutingTable, Stamp};
 
+pub use tiers::{LimitChange, TierChange};
+
 /// So many tenants may always move: in a small fleet every tenant is a large share.
 const MOVES_ALWAYS_ALLOWED: usize = 50;
 
-/// So many names are tried to find which share of them a pool places elsewhere.
+/// So many names are tried to find where from and where to a pool moves them: a share that is found so
+/// is right to a point, its standard error being half a point at most.
 const NAMES_TRIED: u32 = 10_000;
 
 /// What a new table changes.
@@ -39,6 +43,12 @@ pub struct Moves {
     pub domains_added: Tally,
     /// Custom domains of the old table that the new one has not.
     pub domains_removed: Tally,
+    /// Tiers of the new table that the old one has not.
+    pub tiers_added: Vec<String>,
+    /// Tiers of the old table that the new one has not.
+    pub tiers_removed: Vec<String>,
+    /// Tiers of both that say something else.
+    pub tiers_changed: Vec<TierChange>,
     /// Stamps of the new table that the old one has not.
     pub stamps_added: Vec<String>,
     /// Stamps of the old table that the new one has not.
@@ -75,8 +85,34 @@ pub struct PlacementChange {
     pub before: String,
     /// That of the new one.
     pub after: String,
+    /// The share of such tenants that fare otherwise, in millionths: it follows from the weights.
+    pub moved_millionths: u32,
+    /// Where from and where to, as a sample of names tells.
+    pub between: Vec<PlacedBetween>,
+}
+
+/// Tenants without an entry that move from one stamp to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedBetween {
+    /// Where the old pool places them.
+    pub from: String,
+    /// Where the new one does.
+    pub to: String,
+    /// Their share of all such tenants, in 10,000ths, to a hundred or so.
+    pub share_e4: u32,
+}
+
+impl PlacementChange {
     /// The share of such tenants that fare otherwise, in per cent, rounded up.
-    pub moved_percent: u32,
+    #[must_use]
+    pub const fn moved_percent(&self) -> u32 {
+        self.moved_millionths.div_ceil(10_000)
+    }
+
+    /// The share of the tenants that had a place, in millionths, that have another one or none.
+    const fn uprooted_millionths(&self) -> u32 {
+        if self.before.is_empty() { 0 } else { self.moved_millionths }
+    }
 }
 
 impl Moves {
@@ -97,6 +133,7 @@ pub fn moves(old: &RoutingTable, new: &RoutingTable) -> Moves {
     };
     tenants::compare(old, new, &mut moves);
     tenants::compare_domains(old, new, &mut moves);
+    tiers::compare(old, new, &mut moves);
     compare_stamps(old, new, &mut moves);
     let (before, after) = (edges(old), edges(new));
     moves.edges_lost = before.difference(&after).cloned().collect();
@@ -171,14 +208,23 @@ fn compare_pools(old: &RoutingTable, new: &RoutingTable) -> Option<PlacementChan
     if before == after {
         return None;
     }
-    let moved = match (old.placement(), new.placement()) {
-        (Some(old), Some(new)) => old.moved(new, NAMES_TRIED),
+    let (moved_millionths, between) = match (old.placement(), new.placement()) {
+        (Some(old), Some(new)) => (old.moved_millionths(new), placed_between(old, new)),
         // Refused before, or from now on: all fare otherwise.
-        (Some(_), None) | (None, Some(_)) => NAMES_TRIED,
-        (None, None) => 0,
+        (Some(_), None) | (None, Some(_)) => (1_000_000, Vec::new()),
+        (None, None) => (0, Vec::new()),
     };
-    let moved_percent = moved.saturating_mul(100).div_ceil(NAMES_TRIED);
-    Some(PlacementChange { before, after, moved_percent })
+    Some(PlacementChange { before, after, moved_millionths, between })
+}
+
+fn placed_between(old: &Placement, new: &Placement) -> Vec<PlacedBetween> {
+    let between = old.moved_between(new, NAMES_TRIED).into_iter();
+    let tell = |((from, to), found): ((&str, &str), u32)| PlacedBetween {
+        from: from.to_owned(),
+        to: to.to_owned(),
+        share_e4: found,
+    };
+    between.map(tell).collect()
 }
 
 /// The pool in words.
@@ -193,32 +239,55 @@ fn pool(table: &RoutingTable) -> String {
 
 /// Too many tenants would move at once.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{moved} tenants would move and {vanished} would vanish, of {tenants}: \
-     more than {share_max_percent} %"
-)]
-pub struct TooManyMoves {
-    /// Those with another home.
-    pub moved: usize,
-    /// Those without an entry in the new table.
-    pub vanished: usize,
-    /// Those of the old table.
-    pub tenants: usize,
-    /// The share that may move, in percent of the old table.
-    pub share_max_percent: u32,
+pub enum TooManyMoves {
+    /// Too many of those with an entry.
+    #[error(
+        "{moved} tenants would move and {vanished} would vanish, of {tenants}: \
+         more than {share_max_percent} %"
+    )]
+    Listed {
+        /// Those with another home.
+        moved: usize,
+        /// Those without an entry in the new table.
+        vanished: usize,
+        /// Those of the old table.
+        tenants: usize,
+        /// The share that may move, in percent of the old table.
+        share_max_percent: u32,
+    },
+    /// Too large a share of those without one.
+    #[error(
+        "{moved_percent} % of the tenants that are placed by hash would have another home, or none: \
+         more than {share_max_percent} %"
+    )]
+    Placed {
+        /// The share of them that have another place or none, in percent, rounded up.
+        moved_percent: u32,
+        /// The share that may.
+        share_max_percent: u32,
+    },
 }
 
-/// Refuses a reload that moves more than a share of the old table's tenants, and more than 50.
-pub const fn guard(
+/// Refuses a reload that moves more than a share of the old table's tenants, and more than 50; and
+/// one that moves more than that share of those without an entry, of whom nobody knows how many
+/// there are.
+pub fn guard(
     moves: &Moves,
     old_tenants: usize,
     share_max_percent: u32,
 ) -> Result<(), TooManyMoves> {
     let Moves { moved, vanished, .. } = *moves;
     let concerned = moved + vanished;
-    let is_large_share = concerned as u128 * 100 > old_tenants as u128 * share_max_percent as u128;
+    let is_large_share =
+        concerned as u128 * 100 > old_tenants as u128 * u128::from(share_max_percent);
     if concerned > MOVES_ALWAYS_ALLOWED && is_large_share {
-        return Err(TooManyMoves { moved, vanished, tenants: old_tenants, share_max_percent });
+        let tenants = old_tenants;
+        return Err(TooManyMoves::Listed { moved, vanished, tenants, share_max_percent });
+    }
+    let Some(pool) = &moves.placement else { return Ok(()) };
+    if pool.uprooted_millionths() > share_max_percent.saturating_mul(10_000) {
+        let moved_percent = pool.moved_percent();
+        return Err(TooManyMoves::Placed { moved_percent, share_max_percent });
     }
     Ok(())
 }

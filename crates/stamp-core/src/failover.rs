@@ -1,8 +1,13 @@
 //! Which stamp serves a request: home or which edge, and why. Follows what `fleet` published, and
 //! checks operator, health and fence once more on every choice.
 
+mod candidates;
+
+pub use candidates::{Candidate, Verdict, candidates};
+
 use crate::directory::FenceIndex;
 use crate::id::StampIndex;
+use crate::resolve::Target;
 use crate::retry::MethodClass;
 use crate::standing::{Serving, Slot, StampHealth, StampStanding};
 use crate::table::{EdgeMode, RoutingTable};
@@ -27,6 +32,45 @@ pub struct Needs {
     pub method: MethodClass,
     /// Whether it goes over the edge while its home serves only a share.
     pub slot: Slot,
+}
+
+impl Needs {
+    /// What a request for this target needs, by the table and the standings that it is chosen by.
+    #[must_use]
+    pub fn of(
+        target: &Target,
+        method: MethodClass,
+        (table, standings): (&RoutingTable, &[StampStanding]),
+    ) -> Self {
+        let fence = |tenant| Fence::Tenant(table.directory.tenant(tenant).fence);
+        let fence = target.tenant.map_or(Fence::Home, fence);
+        let standing = standings.get(target.home.at());
+        let is_split = standing.is_some_and(|it| matches!(it.serving, Serving::Split { .. }));
+        // The name is hashed only where that decides something.
+        let name = if is_split { target.tenant_name(table) } else { None };
+        let slot = name.map_or(Slot::OF_NOBODY, Slot::of);
+        Self { home: target.home, fence, method, slot }
+    }
+}
+
+/// What becomes of a request that is a trial, when the trial fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrialRisk {
+    /// It is repeated elsewhere, or had nowhere else to go.
+    None,
+    /// It is lost: it must not be processed twice.
+    Lost,
+}
+
+impl TrialRisk {
+    /// The risk of a request that could go elsewhere.
+    #[must_use]
+    pub const fn of(method: MethodClass) -> Self {
+        match method {
+            MethodClass::Safe | MethodClass::Idempotent => Self::None,
+            MethodClass::Other => Self::Lost,
+        }
+    }
 }
 
 /// The stamp that serves a request, and why.
@@ -134,9 +178,30 @@ pub fn choose(
     })
 }
 
-/// Chooses where the request may go as the trial of a half-open breaker. The shell asks when home
-/// is on trial (`StampHealth::Trial`) or `choose` refused, and goes there only when it also gets
-/// the one trial of an endpoint; else it does what `choose` says.
+/// Chooses the stamp that serves; a half-open breaker goes first, where home is on trial or nobody
+/// serves, if `offers` says that a trial of that stamp is to be had for a request of such a risk.
+pub fn choose_or_try(
+    table: &RoutingTable,
+    standings: &[StampStanding],
+    needs: Needs,
+    offers: impl FnOnce(StampIndex, TrialRisk) -> bool,
+) -> Result<Choice, Refusal> {
+    let chosen = choose(table, standings, needs);
+    let home = standings.get(needs.home.at()).map(|standing| standing.health);
+    // Who would be refused otherwise has nothing to lose.
+    let risk = if chosen.is_err() { TrialRisk::None } else { TrialRisk::of(needs.method) };
+    if (chosen.is_err() || home == Some(StampHealth::Trial))
+        && let Some(trial) = choose_trial(table, standings, needs)
+        && offers(trial.stamp, risk)
+    {
+        return Ok(trial);
+    }
+    chosen
+}
+
+/// Chooses where the request may go as the trial of a half-open breaker. To be asked when home
+/// is on trial (`StampHealth::Trial`) or `choose` refused; the request goes there only when it also
+/// gets the one trial of an endpoint, else it does what `choose` says.
 #[must_use]
 pub fn choose_trial(
     table: &RoutingTable,

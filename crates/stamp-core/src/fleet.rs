@@ -16,11 +16,13 @@ use crate::standing::{EndpointStanding, OperatorState, Serving, StampHealth, Sta
 use crate::table::RoutingTable;
 use crate::time::{Moment, Occasion, next_step};
 
+pub use crate::fleet::assume::{Assumed, Assumption, NoAssumption};
 pub use crate::fleet::change::{Change, EndpointName, FlipReason};
 pub use crate::fleet::report::{EndpointReport, StampReport};
 pub use crate::fleet::stamp::Drill;
 pub use crate::fleet::waiting::{NotWaiting, Waiting};
 
+mod assume;
 mod change;
 mod endpoint;
 mod flip;
@@ -33,7 +35,7 @@ mod waiting;
 /// What is known of all stamps and endpoints of the table adopted last. Each index that comes in
 /// must be of that table: the shell drops or translates what was reported under an earlier one.
 /// One that no endpoint or stamp has is ignored.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fleet {
     stamps: Vec<StampState>,
     endpoints: Vec<EndpointState>,

@@ -31,6 +31,41 @@ pub struct JwksSource {
     pub ca: Option<PathBuf>,
 }
 
+/// How good the keys of an issuer are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// They were fetched within `jwks_refresh`.
+    Fresh,
+    /// They should have been fetched again by now, and are used all the same.
+    Stale,
+    /// There are none: tokens cannot be checked.
+    None,
+}
+
+impl Freshness {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Stale => "stale",
+            Self::None => "none",
+        }
+    }
+}
+
+impl JwksSource {
+    /// How good keys of this age are; `None` = there are none.
+    #[must_use]
+    pub fn freshness(&self, age: Option<Duration>) -> Freshness {
+        match age {
+            Some(age) if age <= self.refresh => Freshness::Fresh,
+            Some(_) => Freshness::Stale,
+            None => Freshness::None,
+        }
+    }
+}
+
 /// The address of a key set: `https://`, or `http://` at a loopback address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwksUrl {
@@ -153,6 +188,12 @@ impl Refresh {
             return self.next;
         }
         self.next.min(self.asked_at.map_or(now, |last| last.after(ASKED_FLOOR)))
+    }
+
+    /// When they are fetched next, unless a token asks for it before.
+    #[must_use]
+    pub const fn next(&self) -> Moment {
+        self.next
     }
 
     /// The fetch brought keys, which the issuer calls fresh for `fresh`, if it says so.

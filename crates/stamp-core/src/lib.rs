@@ -12,6 +12,7 @@ pub mod diff;
 pub mod directory;
 pub mod document;
 pub mod drill;
+pub mod explain;
 pub mod failover;
 #[cfg(test)]
 mod fixture;

@@ -1,7 +1,7 @@
 //! Where a tenant without an entry lives: weighted rendezvous hashing over the stamps of a pool. A
 //! function of names and weights, in whole numbers: the same on every machine, and for ever.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -76,16 +76,54 @@ impl Placement {
         self.places.iter().any(|place| place.stamp == stamp)
     }
 
-    /// Which part of all names has another home, in parts of `of`, found by trying so many.
+    /// The share of all names whose home is another one in `other`, in millionths.
+    ///
+    /// It follows from the weights. A stamp that weighs `a` here and `b` there is the home of a name in
+    /// both when each other stamp draws a straw longer than its own by the factor of the larger of their
+    /// two relative weights. So it keeps 1 / (sum of max(a' / a, b' / b)) of all names, where a' and b'
+    /// are the weights of each stamp in turn, itself included, and 0 where it is no part of the pool.
     #[must_use]
-    pub fn moved(&self, other: &Self, of: u32) -> u32 {
-        let name = |place: &Place| place.id.clone();
-        let moves = |number: &u32| {
-            let tenant = mix(u64::from(*number));
-            self.best(tenant).map(name) != other.best(tenant).map(name)
+    pub fn moved_millionths(&self, other: &Self) -> u32 {
+        let weights = self.weights_beside(other);
+        let kept = |(here, there): &(u64, u64)| {
+            let larger = weights.iter().map(|(a, b)| u128::from((a * there).max(b * here)));
+            (u128::from(here * there) << 64).checked_div(larger.sum()).unwrap_or_default()
         };
-        let moved = (0..of).filter(moves).count();
-        u32::try_from(moved).unwrap_or(of)
+        let kept: u128 = weights.iter().map(kept).sum();
+        let moved = (1_u128 << 64).saturating_sub(kept);
+        let millionths = (moved * 1_000_000 + (1 << 63)) >> 64;
+        u32::try_from(millionths).unwrap_or(1_000_000)
+    }
+
+    /// What the stamps of either pool weigh in both; 0 = it is no part of that one.
+    fn weights_beside(&self, other: &Self) -> Vec<(u64, u64)> {
+        let mut weights: BTreeMap<&StampId<'static>, (u64, u64)> = BTreeMap::new();
+        for place in &self.places {
+            weights.entry(&place.id).or_default().0 = u64::from(place.weight.get());
+        }
+        for place in &other.places {
+            weights.entry(&place.id).or_default().1 = u64::from(place.weight.get());
+        }
+        weights.into_values().collect()
+    }
+
+    /// How many of `names` made-up names move from which stamp to which. They are always the same names.
+    #[must_use]
+    pub fn moved_between<'p>(
+        &'p self,
+        other: &'p Self,
+        names: u32,
+    ) -> BTreeMap<(&'p str, &'p str), u32> {
+        let mut between = BTreeMap::new();
+        for number in 0..names {
+            let tenant = mix(u64::from(number));
+            let homes = self.best(tenant).zip(other.best(tenant));
+            let homes = homes.map(|(from, to)| (from.id.as_str(), to.id.as_str()));
+            if let Some((from, to)) = homes.filter(|(from, to)| from != to) {
+                *between.entry((from, to)).or_default() += 1;
+            }
+        }
+        between
     }
 
     fn home_of_hash(&self, tenant: u64) -> Option<StampIndex> {

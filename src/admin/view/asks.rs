@@ -1,4 +1,4 @@
-//! What orders about a stamp are told.
+//! What orders about a stamp, and questions about a request, are told.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,4 +34,23 @@ pub struct StateAsk {
     pub force: bool,
     /// Why.
     pub reason: Option<String>,
+}
+
+/// What `POST /v1/explain` is told.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExplainAsk {
+    /// The method; `None` = GET.
+    pub method: Option<String>,
+    /// `http://host/path?query`, or a path alone where `headers` name the host.
+    pub url: String,
+    /// Names and values of fields, in their order.
+    pub headers: Vec<(String, String)>,
+    /// Who sends it; `None` = nobody that is trusted.
+    pub client_ip: Option<String>,
+    /// A token, to be put where the gateway reads tokens from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// What stamps are taken for: `down=eu-1`.
+    pub assume: Vec<String>,
 }

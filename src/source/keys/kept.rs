@@ -1,5 +1,7 @@
 //! The last known keys of each issuer, on disk: a start with the issuer down goes on from them.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,8 @@ use crate::disk;
 
 /// Below the state directory.
 const DIRECTORY: &str = "keys";
+/// The length of a file's name before its ending.
+const DIGEST_DIGITS: usize = 64;
 
 /// One file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -85,6 +89,48 @@ pub(in crate::source) fn read(
         return None;
     }
     Fetched::read(Arc::from(kept.keys.into_bytes()), issuer.algorithms, at).ok()
+}
+
+/// Deletes the keys of all issuers but these, each with its address. What is deleted is a file that says
+/// itself whose it is, under the name that follows from that; whatever else lies there stays.
+pub(super) fn forget_others(directory: &Path, issuers: &[(Box<str>, String)]) {
+    let keys = directory.join(DIRECTORY);
+    let wanted: BTreeSet<PathBuf> =
+        issuers.iter().map(|(issuer, url)| path(directory, issuer, url)).collect();
+    let files = match fs::read_dir(&keys) {
+        Ok(files) => files,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+        Err(error) => {
+            tracing::error!(path = %keys.display(), %error, "old keys are not deleted");
+            return;
+        }
+    };
+    for file in files.flatten().map(|file| file.path()) {
+        if wanted.contains(&file) || !is_ours(directory, &file) {
+            continue;
+        }
+        let path = file.display();
+        match fs::remove_file(&file) {
+            Ok(()) => tracing::info!(%path, "keys of an issuer that is gone are deleted"),
+            Err(error) => tracing::error!(%path, %error, "old keys are not deleted"),
+        }
+    }
+}
+
+/// Was this file written here?
+fn is_ours(directory: &Path, file: &Path) -> bool {
+    let has_our_name = file.file_name().and_then(OsStr::to_str).is_some_and(|name| {
+        let digits = name.strip_suffix(".json").unwrap_or_default();
+        digits.len() == DIGEST_DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+    });
+    let is_file = || fs::symlink_metadata(file).is_ok_and(|found| found.is_file());
+    if !has_our_name || !is_file() {
+        return false;
+    }
+    let kept = fs::read(file).ok().and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
+    kept.is_some_and(|kept| {
+        kept.sha256 == kept.checksum() && path(directory, &kept.issuer, &kept.url) == *file
+    })
 }
 
 /// One file an issuer and address: names of issuers are no names of files.
@@ -160,5 +206,48 @@ mod tests {
             fs::write(file.path(), &damaged).unwrap();
             assert_eq!(read_at(directory.path(), &source(), NOW), None, "byte {at}");
         }
+    }
+
+    fn files(directory: &Path) -> Vec<PathBuf> {
+        let files = fs::read_dir(directory.join(DIRECTORY)).unwrap();
+        let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn keys_of_issuers_that_are_gone_are_deleted_and_those_of_others_are_not() {
+        let directory = written();
+        let issuer: Box<str> = "i/../\n\0".into();
+        forget_others(directory.path(), &[(issuer.clone(), "https://a/".to_owned())]);
+        assert_eq!(files(directory.path()).len(), 1);
+        forget_others(directory.path(), &[(issuer, "https://b/".to_owned())]);
+        assert_eq!(files(directory.path()).len(), 0);
+    }
+
+    #[test]
+    fn files_that_were_not_written_here_are_left_alone() {
+        let directory = written();
+        let ours = files(directory.path()).remove(0);
+        let keys = directory.path().join(DIRECTORY);
+        let name = "0123456789abcdef".repeat(4);
+        // A copy under another name, text under a name like ours, and what is no file at all.
+        fs::copy(&ours, keys.join(format!("{name}.json"))).unwrap();
+        fs::write(keys.join(format!("{}.json", name.replace('0', "f"))), "{}").unwrap();
+        fs::write(keys.join("notes.json"), fs::read(&ours).unwrap()).unwrap();
+        fs::create_dir(keys.join(format!("{}.json", name.replace('0', "e")))).unwrap();
+        let link = keys.join(format!("{}.json", name.replace('0', "d")));
+        std::os::unix::fs::symlink(&ours, link).unwrap();
+        let before = files(directory.path());
+        forget_others(directory.path(), &[]);
+        let kept: Vec<PathBuf> = before.into_iter().filter(|file| *file != ours).collect();
+        assert_eq!(files(directory.path()), kept);
+    }
+
+    #[test]
+    fn without_any_keys_there_is_nothing_to_delete() {
+        let directory = tempfile::tempdir().unwrap();
+        forget_others(directory.path(), &[]);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 }

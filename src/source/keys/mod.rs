@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::auth::{Fetched, FetchedIssuer, KeyChange};
-use crate::state::{Command, State, View};
+use crate::state::{Command, Last, State, View};
 use crate::tls::UpstreamTls;
 use fetch::{FetchError, Published};
 
@@ -67,6 +67,7 @@ pub async fn run(state: Arc<State>, mut asked: mpsc::Receiver<Box<str>>, directo
         if !table.as_ref().is_some_and(|known| Arc::ptr_eq(known, &view.table)) {
             table = Some(Arc::clone(&view.table));
             follow(&state, &view, &directory, &mut keepers);
+            forget_others(&view, &directory).await;
         }
         drop(view);
         tokio::select! {
@@ -96,6 +97,19 @@ fn follow(
     }
     for keeper in former.into_values() {
         keeper.task.abort();
+    }
+}
+
+/// Deletes what is kept of issuers that the table in force does not have. A write that was under way
+/// when its issuer went may end after this; then the next table deletes it.
+async fn forget_others(view: &View, directory: &Arc<Path>) {
+    let issuers = view.keys.fetched_issuers();
+    let issuers = issuers.map(|it| (it.issuer.into(), it.source.url.to_string()));
+    let issuers: Vec<(Box<str>, String)> = issuers.collect();
+    let directory = Arc::clone(directory);
+    let forgetting = tokio::task::spawn_blocking(move || kept::forget_others(&directory, &issuers));
+    if let Err(error) = forgetting.await {
+        tracing::error!(%error, "old keys are not deleted");
     }
 }
 
@@ -171,12 +185,12 @@ impl Keeping {
         match ended {
             Ok(Published { fetched, fresh }) => {
                 self.refresh.fetched(fresh, at);
-                self.state.fetches().note(&self.issuer.name, "ok");
+                self.note("ok", None);
                 self.put_in_force(fetched).await;
             }
             Err(error) => {
                 self.refresh.failed(at);
-                self.state.fetches().note(&self.issuer.name, error.as_str());
+                self.note(error.as_str(), Some(error.to_string()));
                 if self.told.replace(error.as_str()) != Some(error.as_str()) {
                     let issuer = &self.issuer.name;
                     let error: &dyn std::error::Error = &error;
@@ -184,6 +198,11 @@ impl Keeping {
                 }
             }
         }
+    }
+
+    fn note(&self, result: &'static str, error: Option<String>) {
+        let last = Last { result, error, next: self.refresh.next() };
+        self.state.fetches().note(&self.issuer.name, last);
     }
 
     /// In force first: tokens wait for it. What is on disk is for a start without the issuer.

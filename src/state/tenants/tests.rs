@@ -1,5 +1,6 @@
 //! Limits hold over threads, reloads and forgetting; memory is that of active tenants.
 
+use std::sync::mpsc;
 use std::thread;
 
 use stamp_core::diagnostic::SourceText;
@@ -20,6 +21,18 @@ fn table(tiers: &str, tenants: &[(&str, &str)]) -> RoutingTable {
     let main = SourceText { path: "routing.toml".into(), text: text.into() };
     let none = &mut |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
     table::load(main, none, None).unwrap().table
+}
+
+/// A table without tenants, which places them; what each of them may have.
+fn pool(limits: &str) -> RoutingTable {
+    let hash = "[identity]\nunknown_tenant = \"hash\"\n[placement]\nstamps = [\"a\"]\n";
+    table(&format!("{hash}[tier.standard]\n{limits}\n"), &[])
+}
+
+/// A cell that nobody has used.
+pub(super) fn cell(name: &str) -> Arc<TenantCell> {
+    let limits = Limits { in_flight_max: std::num::NonZeroU32::MIN, rate: None };
+    Registry::new().cell((name, 0), limits, at(0))
 }
 
 /// Two tenants of one tier.
@@ -194,4 +207,73 @@ fn only_active_tenants_cost_memory() {
     let (all_active, few_active) = (step_bytes(1), step_bytes(100));
     assert!(all_active <= 128, "{all_active} bytes a tenant where all are active");
     assert!(few_active <= 512, "{few_active} bytes a tenant where one in a hundred is active");
+}
+
+#[test]
+fn a_placed_tenant_meets_a_lock_at_its_first_request_only() {
+    let table = &pool("max_in_flight = 1");
+    let cells = &TenantCells::new(table);
+    drop(cells.admit_placed(table, "newcomer", at(0)).unwrap());
+    let locked = cells.registry.shard(cells.registry.hash("newcomer"));
+    let (sender, receiver) = mpsc::channel();
+    thread::scope(|scope| {
+        let _joined_by_the_scope = scope.spawn(move || {
+            sender.send(cells.admit_placed(table, "newcomer", at(0)).is_ok()).unwrap();
+        });
+        let admitted = receiver.recv_timeout(Duration::from_secs(10));
+        drop(locked);
+        assert_eq!(admitted, Ok(true), "it waits for the lock");
+    });
+}
+
+#[test]
+fn each_of_many_placed_tenants_has_its_own_count() {
+    let table = pool("max_in_flight = 1");
+    let cells = TenantCells::new(&table);
+    let names: Vec<String> = (0..20_000).map(|number| format!("newcomer-{number}")).collect();
+    let admit = |name: &String| cells.admit_placed(&table, name, at(0));
+    let held: Vec<TenantPlace> = names.iter().map(|name| admit(name).unwrap()).collect();
+    assert!(names.iter().all(|name| admit(name).is_err()));
+    drop(held);
+    assert!(names.iter().all(|name| admit(name).is_ok()));
+}
+
+#[test]
+fn threads_share_the_count_of_a_placed_tenant() {
+    let table = &pool("requests_per_second = 1\nburst = 1000");
+    let cells = &TenantCells::new(table);
+    let admitted = AtomicU32::new(0);
+    let one = || {
+        for _ in 0..1000 {
+            if cells.admit_placed(table, "newcomer", at(0)).is_ok() {
+                admitted.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            let _joined_by_the_scope = scope.spawn(one);
+        }
+    });
+    assert_eq!(admitted.into_inner(), 1000);
+}
+
+#[test]
+fn a_placed_tenant_is_forgotten_when_it_is_idle_and_found_again_after_a_reload() {
+    let table = pool("requests_per_second = 1\nburst = 5");
+    let cells = TenantCells::new(&table);
+    let at_rest = cells.heap_bytes();
+    let admitted = |cells: &TenantCells, now| {
+        (0..10).filter(|_| cells.admit_placed(&table, "newcomer", now).is_ok()).count()
+    };
+    assert_eq!(admitted(&cells, at(0)), 5);
+    let reloaded = cells.of(&table);
+    assert_eq!(admitted(&reloaded, at(0)), 0, "what is spent is spent");
+    cells.retire();
+    assert_eq!(admitted(&cells, at(0)), 0, "a straggler of the old table");
+    reloaded.registry.forget_idle(at(5000));
+    assert_eq!(reloaded.known(), 1, "it is in the index");
+    drop(reloaded.renew());
+    reloaded.registry.forget_idle(at(5000));
+    assert_eq!((reloaded.known(), reloaded.heap_bytes()), (0, at_rest));
 }

@@ -48,6 +48,50 @@ fn another_tier_is_a_change_and_another_order_of_tiers_is_none() {
 }
 
 #[test]
+fn a_tier_with_other_limits_is_a_change_of_all_its_tenants() {
+    let tenants = "[tenants]\nx = { stamp = \"a\", tier = \"gold\" }\ny = \"b\"\n\
+                   z = { stamp = \"b\", tier = \"gold\" }\n[tier.gold]\n";
+    let of = |limits: &str| table(&format!("{tenants}{limits}"));
+    let old = of("max_in_flight = 7\nrequests_per_second = 5\nburst = 9\n");
+    let told = |new: &str| {
+        let moves = moves(&old, &of(new));
+        assert_eq!(moves.changed.count, 0, "none of them is another than before");
+        let [changed] = &moves.tiers_changed[..] else { panic!("{moves:?}") };
+        assert_eq!((&*changed.tier, changed.tenants, changed.placed), ("gold", 2, false));
+        changed.limits.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let limits = told("priority = 3\nmax_in_flight = 7\nrequests_per_second = 6\nburst = 9\n");
+    assert_eq!(limits, "priority 0 -> 3, requests_per_second 5 -> 6");
+    let limits = told("max_in_flight = 8\n");
+    assert_eq!(limits, "max_in_flight 7 -> 8, requests_per_second 5 -> none, burst 9 -> none");
+}
+
+#[test]
+fn tiers_come_and_go_and_the_standard_one_is_always_there() {
+    let old = table("[tier.gold]\n[tenants]\nx = \"a\"\n");
+    let new = table("[tier.silver]\n[tier.standard]\nmax_in_flight = 500\n[tenants]\nx = \"a\"\n");
+    let change = moves(&old, &new);
+    assert_eq!(
+        (&*change.tiers_added, &*change.tiers_removed),
+        (&["silver".into()][..], &["gold".into()][..])
+    );
+    assert_eq!(change.tiers_changed, [], "what is written is what holds anyway");
+}
+
+#[test]
+fn placed_tenants_have_the_standard_tier() {
+    let of = |limit: u32| {
+        table(&format!(
+            "[identity]\nunknown_tenant = \"hash\"\n[placement]\nstamps = [\"a\"]\n\
+             [tier.standard]\nmax_in_flight = {limit}\n[tier.gold]\npriority = {limit}\n"
+        ))
+    };
+    let changed = moves(&of(1), &of(2)).tiers_changed;
+    let told: Vec<_> = changed.iter().map(|it| (&*it.tier, it.tenants, it.placed)).collect();
+    assert_eq!(told, [("standard", 0, true), ("gold", 0, false)]);
+}
+
+#[test]
 fn a_domain_that_changes_hands_is_a_move() {
     let tenants = "[tenants]\nx = \"a\"\ny = \"a\"\n[domains]\n";
     let old = table(&format!("{tenants}\"d.e\" = \"x\"\n"));
@@ -152,17 +196,40 @@ fn what_else_may_differ_is_told() {
     assert_eq!(moves(&other, &plain).domains_removed.examples, ["x.y: x"]);
 }
 
+/// A table with this pool.
+fn placing(stamps: &str) -> RoutingTable {
+    table(&format!("[identity]\nunknown_tenant = \"hash\"\n[placement]\nstamps = [{stamps}]\n"))
+}
+
 #[test]
 fn a_pool_that_changes_says_how_many_tenants_it_moves() {
-    let of = |stamps: &str| {
-        table(&format!("[identity]\nunknown_tenant = \"hash\"\n[placement]\nstamps = [{stamps}]\n"))
-    };
-    let (one, two) = (of("\"a\""), of("\"a\", { stamp = \"b\", weight = 3 }"));
+    let (one, two) = (placing("\"a\""), placing("\"a\", { stamp = \"b\", weight = 3 }"));
     let change = moves(&one, &two).placement.unwrap();
     assert_eq!((&*change.before, &*change.after), ("a", "a, b (weight 3)"));
-    assert!((74..=77).contains(&change.moved_percent), "{change:?}");
-    assert_eq!(moves(&table(""), &one).placement.unwrap().moved_percent, 100);
-    assert!(moves(&two, &of("{ stamp = \"b\", weight = 3 }, \"a\"")).is_empty());
+    assert_eq!((change.moved_millionths, change.moved_percent()), (750_000, 75));
+    let [between] = &change.between[..] else { panic!("{change:?}") };
+    assert_eq!((&*between.from, &*between.to), ("a", "b"));
+    assert!((7400..=7600).contains(&between.share_e4), "{between:?}");
+    assert_eq!(moves(&table(""), &one).placement.unwrap().moved_percent(), 100);
+    assert!(moves(&two, &placing("{ stamp = \"b\", weight = 3 }, \"a\"")).is_empty());
+}
+
+#[test]
+fn the_guard_knows_the_share_of_placed_tenants_that_move() {
+    let a = "{ stamp = \"a\", weight = 4 }";
+    let weighing = |b: u32| placing(&format!("{a}, {{ stamp = \"b\", weight = {b} }}"));
+    let alone = placing("\"a\"");
+    let judge = |old: &RoutingTable, new: &RoutingTable| guard(&moves(old, new), 0, 20);
+    assert_eq!(judge(&alone, &weighing(1)), Ok(()), "20 % exactly");
+    let refused = judge(&alone, &weighing(2)).unwrap_err();
+    let told = "34 % of the tenants that are placed by hash would have another home, or none: \
+                more than 20 %";
+    assert_eq!(refused.to_string(), told);
+    assert!(judge(&weighing(1), &alone).is_ok());
+    assert!(judge(&weighing(1), &placing("\"b\"")).is_err());
+    assert!(judge(&alone, &table("")).is_err(), "all are refused from then on");
+    assert!(judge(&table(""), &alone).is_ok(), "they were refused before");
+    assert!(guard(&moves(&alone, &table("")), 0, 100).is_ok(), "100 % lets all move");
 }
 
 #[test]

@@ -11,8 +11,8 @@ use crate::host::{self, Authority, label_under};
 use crate::id::TenantId;
 use crate::table::{HostRules, RoutingTable, UnknownHost};
 
-/// The clue of the host, and whether that host demands a verified identity.
-pub(super) fn clue<'a>(
+/// What the host says, and whether that host demands a verified identity.
+pub fn of_host<'a>(
     head: &Head<'a>,
     table: &'a RoutingTable,
 ) -> Result<(Option<Clue<'a>>, bool), IdentifyError> {

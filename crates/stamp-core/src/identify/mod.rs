@@ -8,6 +8,8 @@ mod cookie;
 
 use http::{HeaderMap, HeaderValue, Version};
 
+pub use authority::of_host;
+
 use crate::claims::{Claims, Verified};
 use crate::clue::{Clue, Clues, Source};
 use crate::host::HostError;
@@ -105,28 +107,39 @@ pub fn clues<'a>(
     peer: Peer,
     verified: Option<&'a Verified<Claims>>,
 ) -> Result<Clues<'a>, IdentifyError> {
-    let rules = &table.identity;
-    let (host, verified_demanded) = authority::clue(head, table)?;
-    let header = if is_accepted(rules.header.accept_from, peer) {
-        header_clue(head.headers, &rules.header)?
-    } else {
-        None
-    };
-    let cookie = match &rules.cookie {
-        Some(rule) => cookie_clue(head, rule)?,
-        None => None,
-    };
+    let (host, verified_demanded) = of_host(head, table)?;
     Ok(Clues {
-        jwt: verified.map(|claims| jwt_clue(claims)),
+        jwt: verified.map(|claims| of_token(claims)),
         one_of: verified.map(|claims| &claims.tenants).filter(|all| all.only().is_none()),
         host,
-        header,
-        cookie,
+        header: of_header(head, table, peer)?,
+        cookie: of_cookie(head, table)?,
         verified_demanded,
     })
 }
 
-fn jwt_clue(claims: &Claims) -> Clue<'_> {
+/// What the header says, from where it is accepted. Elsewhere it is no clue, whatever it holds: the
+/// shell removes it.
+pub fn of_header<'a>(
+    head: &Head<'a>,
+    table: &RoutingTable,
+    peer: Peer,
+) -> Result<Option<Clue<'a>>, IdentifyError> {
+    let rules = &table.identity.header;
+    if is_accepted(rules.accept_from, peer) { header_clue(head.headers, rules) } else { Ok(None) }
+}
+
+/// What the cookie says, where one is configured.
+pub fn of_cookie<'a>(
+    head: &Head<'a>,
+    table: &RoutingTable,
+) -> Result<Option<Clue<'a>>, IdentifyError> {
+    table.identity.cookie.as_ref().map_or(Ok(None), |rule| cookie_clue(head, rule))
+}
+
+/// What a verified token says. One that is good for several tenants names none.
+#[must_use]
+pub fn of_token(claims: &Claims) -> Clue<'_> {
     Clue {
         source: Source::Jwt,
         tenant: claims.tenants.only().map(TenantId::as_borrowed),
@@ -150,8 +163,9 @@ pub fn token_at<'a>(
     }
 }
 
-/// A header that is not accepted is no clue, whatever it holds: the shell removes it.
-const fn is_accepted(from: AcceptFrom, peer: Peer) -> bool {
+/// May a header of such a peer be a clue?
+#[must_use]
+pub const fn is_accepted(from: AcceptFrom, peer: Peer) -> bool {
     match (from, peer) {
         (AcceptFrom::Any, _) | (AcceptFrom::Trusted, Peer::Trusted) => true,
         (AcceptFrom::Trusted, Peer::Untrusted) | (AcceptFrom::Never, _) => false,

@@ -36,6 +36,23 @@ fn keys_are_fetched_at_once_and_again_when_their_time_is_over() {
 }
 
 #[test]
+fn keys_are_stale_when_they_should_have_been_fetched_again() {
+    let of = |age| source().freshness(age).as_str();
+    assert_eq!(of(None), "none");
+    assert_eq!(of(Some(Duration::from_secs(600))), "fresh");
+    assert_eq!(of(Some(Duration::from_secs(601))), "stale");
+}
+
+#[test]
+fn the_next_fetch_can_be_told() {
+    let mut refresh = fresh();
+    assert_eq!(refresh.next(), at(600));
+    refresh.step(at(600));
+    refresh.failed(Occasion { now: at(600), chance: 1 << 63 });
+    assert_eq!(refresh.next(), at(601));
+}
+
+#[test]
 fn one_fetch_is_under_way_at_a_time() {
     let mut refresh = Refresh::new(&source(), None, at(0));
     assert_eq!(refresh.step(at(0)), Step::Fetch);

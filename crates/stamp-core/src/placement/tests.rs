@@ -69,6 +69,33 @@ fn an_empty_pool_has_no_place() {
 }
 
 #[test]
+fn the_share_that_moves_follows_from_the_weights() {
+    let moved = |old: &[(&str, u16)], new: &[(&str, u16)]| pool(old).moved_millionths(&pool(new));
+    assert_eq!(moved(&[("a", 1), ("b", 2)], &[("a", 1), ("b", 2)]), 0);
+    assert_eq!(moved(&[("a", 1), ("b", 2)], &[("a", 20), ("b", 40)]), 0, "the same shares");
+    assert_eq!(moved(&[("a", 1)], &[("b", 1)]), 1_000_000);
+    assert_eq!(moved(&[("a", 1)], &[("a", 1), ("b", 3)]), 750_000, "its share");
+    assert_eq!(moved(&[("a", 1), ("b", 3)], &[("a", 1)]), 750_000);
+    // From 1/2 to 2/3 of all.
+    assert_eq!(moved(&[("a", 1), ("b", 1)], &[("a", 2), ("b", 1)]), 166_667);
+    let heavy: Vec<(String, u16)> = (0..1024).map(|at| (format!("s{at}"), u16::MAX - at)).collect();
+    assert_eq!(pool_of(&heavy).moved_millionths(&pool_of(&heavy)), 0);
+    assert_eq!(pool_of(&heavy).moved_millionths(&pool_of(&heavy[1..])), 984);
+}
+
+#[test]
+fn what_moves_is_told_by_where_from_and_where_to() {
+    let (old, new) = (pool(&[("a", 1), ("b", 1)]), pool(&[("a", 1), ("c", 1)]));
+    let between = old.moved_between(&new, 10_000);
+    let told: Vec<_> = between.keys().copied().collect();
+    // Who lived on a, and whose straw for c is shorter; who lived on b goes to either.
+    assert_eq!(told, [("a", "c"), ("b", "a"), ("b", "c")]);
+    let moved: u32 = between.values().sum();
+    assert!(moved.abs_diff(old.moved_millionths(&new) / 100) <= 150, "{between:?}");
+    assert!(old.moved_between(&old, 10_000).is_empty());
+}
+
+#[test]
 fn straws_are_shorter_for_larger_numbers_and_never_of_no_end() {
     assert_eq!(length(0), 64 << 32);
     assert_eq!(length(1), 64 << 32);
@@ -136,6 +163,22 @@ proptest! {
         let all: u16 = stamps.iter().map(|(_, weight)| weight).sum();
         let share = f64::from(weight) / f64::from(all);
         prop_assert!(f64::from(moved) <= (share + 0.01) * f64::from(TENANTS), "{moved} of {share}");
+    }
+
+    #[test]
+    fn the_share_that_moves_is_what_names_find(
+        old in stamps(),
+        new in stamps(),
+        gone in any::<prop::sample::Index>(),
+    ) {
+        const NAMES: u32 = 20_000;
+        let mut new = new;
+        new.remove(gone.index(new.len()));
+        let (old, new) = (pool_of(&old), pool_of(&new));
+        let found: u32 = old.moved_between(&new, NAMES).values().sum();
+        let share = old.moved_millionths(&new);
+        // Five times the standard error of so many names, at most 0.36 points.
+        prop_assert!((found * 50).abs_diff(share) <= 18_000, "{share}: {found} of {NAMES}");
     }
 
     #[test]

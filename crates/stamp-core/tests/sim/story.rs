@@ -45,6 +45,8 @@ struct Story {
     requests: u64,
     /// The stamp that an operator had a word about.
     ordered: Option<StampKey>,
+    /// The process is to be killed once a home was lost so often that it waits for its operator.
+    kills_when_barred: bool,
     is_calm: bool,
 }
 
@@ -59,7 +61,9 @@ pub(crate) fn run(seed: u64, history: History) -> Result<Counts, String> {
     let Some(gateway) = Gateway::start((&plan, 0), (String::new(), &waiting), &mut world) else {
         return Err(format!("a sound table is refused:\n{}", plan.toml()));
     };
-    let mut story = Story { world, gateway, requests: 0, ordered: None, is_calm: false };
+    let kills_when_barred = seed.is_multiple_of(2);
+    let mut story =
+        Story { world, gateway, requests: 0, ordered: None, kills_when_barred, is_calm: false };
     story.plan();
     story.play()
 }
@@ -107,6 +111,12 @@ impl Story {
                     self.after(15 * SECOND, Around::Restart);
                 }
                 Event::Around(around) => self.happens(&around),
+            }
+            if self.kills_when_barred && self.world.shadow.has_barred_home() {
+                self.kills_when_barred = false;
+                self.after(SECOND / 2, Around::Restart);
+                // Long enough for any time to hold.
+                self.after(3 * SECOND, Around::Hour);
             }
             if let Some(breach) = self.world.shadow.breach() {
                 let breach = breach.clone();

@@ -1,12 +1,12 @@
 //! Which stamp serves, by one View, as `proxy::choose`; with whom a request is for.
 
 use http::Version;
-use stamp_core::failover::{self, Choice, Fence, Needs, Refusal, Route};
+use stamp_core::failover::{self, Choice, Needs, Refusal, Route, TrialRisk};
 use stamp_core::id::StampIndex;
 use stamp_core::identify::{self, Head, Peer};
 use stamp_core::resolve::{Target, resolve};
 use stamp_core::retry::MethodClass;
-use stamp_core::standing::{EndpointStanding, OutReason, Serving, Slot, StampHealth};
+use stamp_core::standing::{EndpointStanding, OutReason};
 
 use super::{Call, EndpointCell, View};
 use crate::plan::TenantKey;
@@ -26,17 +26,9 @@ pub(super) fn tenant_named(name: &str) -> TenantKey {
 }
 
 pub(super) fn needs(target: &Target, method: MethodClass, view: &View) -> Needs {
-    let fence = target
-        .tenant
-        .map_or(Fence::Home, |tenant| Fence::Tenant(view.table.directory.tenant(tenant).fence));
-    let standing = view.standings.stamps.get(target.home.at());
-    let is_split = standing.is_some_and(|it| matches!(it.serving, Serving::Split { .. }));
-    let slot = target.tenant.filter(|_| is_split);
-    let slot = slot.map_or(Slot::OF_NOBODY, |tenant| Slot::of(view.table.directory.name(tenant)));
-    Needs { home: target.home, fence, method, slot }
+    Needs::of(target, method, (&view.table, &view.standings.stamps))
 }
 
-/// As `proxy::choose`: who would be refused otherwise has nothing to lose.
 pub(super) fn choose(
     view: &View,
     target: &Target,
@@ -44,17 +36,8 @@ pub(super) fn choose(
     now: Micros,
 ) -> Result<Choice, Refusal> {
     let needs = needs(target, method, view);
-    let standings = &view.standings.stamps;
-    let chosen = failover::choose(&view.table, standings, needs);
-    let home = standings.get(target.home.at()).map(|standing| standing.health);
-    let risks = chosen.is_ok() && method == MethodClass::Other;
-    if (chosen.is_err() || home == Some(StampHealth::Trial))
-        && let Some(trial) = failover::choose_trial(&view.table, standings, needs)
-        && has_trial(view, trial.stamp, (risks, now))
-    {
-        return Ok(trial);
-    }
-    chosen
+    let offers = |stamp, risk| has_trial(view, stamp, (risk == TrialRisk::Lost, now));
+    failover::choose_or_try(&view.table, &view.standings.stamps, needs, offers)
 }
 
 pub(super) fn has_trial(view: &View, stamp: StampIndex, (risks, now): (bool, Micros)) -> bool {

@@ -55,6 +55,11 @@ impl Shadow {
         away.collect()
     }
 
+    /// Does a home wait for its operator since it was lost too often?
+    pub(crate) fn has_barred_home(&self) -> bool {
+        self.waiting().keys().any(|home| !self.policy(*home).is_manual)
+    }
+
     /// Where a home goes that waited when the process before this one ended.
     fn recalled_to(&self, home: StampKey) -> Option<StampKey> {
         let edge = *self.waited.get(&home)?;
