@@ -429,10 +429,14 @@ impl Desk {
             }
         };
         let mut stopped = std::pin::pin!(stopped);
+        let mut look = worker.next_look();
         loop {
             tokio::select! {
                 Some(mail) = self.mail.recv() => worker.read_mail(mail),
                 _ = sweep.tick() => worker.sweep(),
+                () = tokio::time::sleep_until(worker.clock().instant(look)) => {
+                    look = worker.note_lag(look);
+                }
                 () = &mut stopped => return,
             }
         }

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 use http::HeaderValue;
@@ -20,6 +21,11 @@ use crate::outbound::pool::Pool;
 use crate::state::{AttemptReport, EndpointCell, Mail, StampCell, State, View};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::worker::WorkerCounts;
+
+/// How often a worker looks how late it is: a pause is as long as it is late and this, at most.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often without clients.
+const LOOK_EVERY_AT_REST: Duration = Duration::from_secs(1);
 
 /// What one worker thread owns.
 #[derive(Debug)]
@@ -180,6 +186,19 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Counts how late this worker looks: it was to do so at `due`. Returns when it is to look again.
+    pub fn note_lag(&self, due: Moment) -> Moment {
+        let now = self.now();
+        self.counts().lag.observe(now.0.saturating_sub(due.0));
+        self.next_look()
+    }
+
+    /// When this worker is to look how late it is. A worker without clients has nobody to be late for.
+    pub fn next_look(&self) -> Moment {
+        let wait = if self.connections() > 0 { LOOK_EVERY } else { LOOK_EVERY_AT_REST };
+        self.now().after(wait)
     }
 
     /// Where this worker counts.

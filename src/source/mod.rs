@@ -5,6 +5,7 @@
 mod compare;
 mod keys;
 mod load;
+mod loader;
 mod snapshot;
 mod watch;
 
@@ -213,14 +214,14 @@ impl Reloader {
         let clock = self.state.clock();
         let config = self.config.clone();
         let in_force = running.settings.clone();
-        let loading = tokio::task::spawn_blocking(move || {
+        let loading = loader::run(move || {
             let settings = load_settings(&config)?;
             let wanted = Wanted::of(&settings).beside(&in_force);
             let loaded = load::load(&wanted, Inputs::Disk, Some(Former::of(&former)), clock)?;
             let moves = diff::moves(&former.table, &loaded.table);
             Ok((settings, loaded, moves))
         });
-        loading.await.unwrap_or_else(|panic| Err(self.failure(&panic)))
+        loading.await.unwrap_or_else(|error| Err(self.failure(&error)))
     }
 
     /// On disk first, then in force.
@@ -232,9 +233,11 @@ impl Reloader {
     ) -> Result<u64, Report> {
         let directory = running.settings.state_directory.clone();
         let files = loaded.files.clone();
-        let written = tokio::task::spawn_blocking(move || snapshot::write(&directory, &files));
-        if let Ok(Err(error)) = written.await {
-            return Err(self.failure(&error));
+        let written = loader::run(move || snapshot::write(&directory, &files));
+        match written.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(self.failure(&error)),
+            Err(error) => return Err(self.failure(&error)),
         }
         log_warnings(&loaded.warnings);
         running.files = loaded.files.clone();

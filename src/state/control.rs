@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::closing::Closings;
 use super::command::{Command, Event, Installation, OrderError, OrderReply, Ordered, Wish};
+use super::former;
 use super::happened::Events;
 use super::journal::{Journal, OpenError};
 use super::mail::Mailboxes;
@@ -312,13 +313,8 @@ impl Control {
             endpoints: cells.endpoints,
         });
         self.index_endpoints();
-        // Who drops the last reference to a large table pays for it: a blocking thread, once no
-        // worker holds the old View for its next request.
-        let let_go = move || {
-            before.tenants.retire();
-            drop(before);
-        };
-        self.await_workers(move || drop(tokio::task::spawn_blocking(let_go)));
+        // Once no worker takes the old View for its next request.
+        self.await_workers(move || drop(tokio::spawn(former::free(before))));
         generation
     }
 

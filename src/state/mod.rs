@@ -8,6 +8,7 @@ mod control;
 pub mod drill;
 mod fetches;
 mod flights;
+mod former;
 mod happened;
 mod journal;
 mod mail;

@@ -218,7 +218,7 @@ impl Extent {
 /// The cells of the tenants that asked for something lately: of those of one table by their places,
 /// and of those that are placed by their names.
 #[derive(Debug)]
-struct Index {
+pub(super) struct Index {
     chunks: Box<[OnceLock<Chunk>]>,
     placed: PlacedIndex,
 }
@@ -229,10 +229,11 @@ impl Index {
         Arc::new(Self { chunks, placed: PlacedIndex::new(extent.placed_max) })
     }
 
-    fn slot(&self, tenant: TenantIndex) -> Option<&Slot> {
-        let chunk = self.chunks.get(tenant.at() / CHUNK)?;
+    /// The slot of the tenant that was added to the table after so many others.
+    fn slot(&self, ordinal: usize) -> Option<&Slot> {
+        let chunk = self.chunks.get(ordinal / CHUNK)?;
         let empty = || Box::new([const { OnceLock::new() }; CHUNK]);
-        chunk.get_or_init(empty).get(tenant.at() % CHUNK)
+        chunk.get_or_init(empty).get(ordinal % CHUNK)
     }
 
     fn heap_bytes(&self) -> usize {
@@ -282,7 +283,7 @@ impl TenantCells {
             self.registry.cell((name, self.registry.hash(name)), limits, now)
         };
         let index = self.index.load();
-        match index.slot(tenant) {
+        match index.slot(table.directory.ordinal(tenant)) {
             Some(slot) => slot.get_or_init(find).enter(limits, now),
             // This table is no longer in force.
             None => find().enter(limits, now),
@@ -345,9 +346,9 @@ impl TenantCells {
     }
 
     /// Its table is no longer in force: lets go of all cells. Who holds the View still, for a tunnel
-    /// of days, does not hold them.
-    pub(super) fn retire(&self) {
-        self.index.store(Index::new(Extent::NOBODY));
+    /// of days, does not hold them. What they were found by is to be dropped where that delays nobody.
+    pub(super) fn retire(&self) -> Arc<Index> {
+        self.index.swap(Index::new(Extent::NOBODY))
     }
 
     /// Begins the index anew. What it was is to be dropped where that delays nobody.

@@ -169,6 +169,11 @@ const OVERHEAD: Family = histogram(
     &[],
     "Time that requests spent in the gateway itself.",
 );
+const WORKER_LAG: Family = histogram(
+    "stampgate_worker_lag_seconds",
+    &[],
+    "How late workers came to look at what is due, every 10 ms while clients are connected.",
+);
 const IN_FLIGHT: Family =
     gauge("stampgate_requests_in_flight", &["stamp"], "Requests in flight at a stamp.");
 const RESOLUTIONS: Family = counter(
@@ -343,6 +348,7 @@ fn requests(text: &mut Text, scrape: &Scrape) {
     let durations = by_stamp(scrape).map(|(stamp, counts)| (stamp, &counts.duration));
     text.histograms(&REQUEST_DURATION, durations);
     text.histogram(&OVERHEAD, &counts.overhead);
+    text.histogram(&WORKER_LAG, &counts.lag);
     let waits = by_stamp(scrape).map(|(stamp, counts)| (stamp, &counts.pool_wait));
     text.histograms(&POOL_WAIT, waits);
     let resolutions = counts.resolutions.iter();

@@ -102,6 +102,8 @@ pub struct WorkerCounts {
     pub unrouted: StampCounts,
     /// `gateway_overhead_seconds`
     pub overhead: Histogram,
+    /// `worker_lag_seconds`
+    pub lag: Histogram,
     /// `resolutions_total`, by source and result: a few label sets, so a list beats a map.
     pub resolutions: Vec<((&'static str, &'static str), u64)>,
     /// `rate_limited_total`, by tier and reason.
@@ -142,6 +144,7 @@ impl WorkerCounts {
         }
         self.unrouted.merge(&other.unrouted);
         self.overhead.merge(&other.overhead);
+        self.lag.merge(&other.lag);
         for &(labels, count) in &other.resolutions {
             add(&mut self.resolutions, labels, count);
         }

@@ -250,6 +250,7 @@ async fn metrics_carry_the_promised_names() {
         "requests_total",
         "request_duration_seconds_count",
         "gateway_overhead_seconds_count",
+        "worker_lag_seconds_count",
         "requests_in_flight",
         "resolutions_total",
         "errors_total",
@@ -280,6 +281,17 @@ async fn requests_are_counted_by_listener_stamp_method_and_code() {
     crate::harness::deadline::eventually("three counted requests", async || {
         let count = pair.gateway.metric("stampgate_requests_total", &labels).await;
         (count > 2.5).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn workers_tell_how_late_they_are_while_clients_are_connected() {
+    let pair = Pair::on_one_worker().await;
+    let _client = pair.gateway.connect().await;
+    crate::harness::deadline::eventually("a worker that looked often", async || {
+        let looks = pair.gateway.metric("stampgate_worker_lag_seconds_count", &[]).await;
+        (looks > 20.0).then_some(())
     })
     .await;
 }

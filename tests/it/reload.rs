@@ -1,9 +1,11 @@
 //! Section 7 of the contract: every way in which an edited table comes into force.
 
+use std::sync::Arc;
+
 use rustix::process::Signal;
 
-use crate::harness::deadline::eventually;
-use crate::harness::files::routing;
+use crate::harness::deadline::{eventually, settled};
+use crate::harness::files::{Directory, Settings, routing};
 use crate::harness::gateway::Plan;
 use crate::harness::http1::get;
 use crate::harness::scene::{ACME, PAIR, Pair};
@@ -188,4 +190,29 @@ async fn reloads_are_counted() {
         (now > before).then_some(())
     })
     .await;
+}
+
+/// A gateway within this process: so the test can hold what a request or a tunnel holds.
+#[test]
+fn a_request_that_holds_a_former_table_last_does_not_free_it() {
+    let table = "[[stamp]]\nid = \"a\"\nendpoints = [{ url = \"http://127.0.0.1:1\" }]\n";
+    let directory = Directory::new();
+    directory.write("gateway.toml", &Settings::new().text());
+    directory.write("routing.toml", &routing(table, &[]));
+    let gateway = stampgate::gateway::start(&directory.path("gateway.toml")).unwrap();
+    let held = gateway.state().view();
+    directory.replace("routing.toml", &routing(&format!("{table}region = \"north\"\n"), &[]));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(eventually("another table is in force", async || {
+        let now = gateway.state().view();
+        (!Arc::ptr_eq(&now.table, &held.table)).then_some(())
+    }));
+    let what = "who holds the former table";
+    let holders = runtime.block_on(settled(what, async || Arc::strong_count(&held.table)));
+    assert_eq!(holders, 2, "the request, and who frees it");
+    let table = Arc::downgrade(&held.table);
+    drop(held);
+    runtime.block_on(eventually("the former table is freed", async || {
+        (table.strong_count() == 0).then_some(())
+    }));
 }

@@ -51,8 +51,7 @@ pub struct TenantName {
 impl<'a> StampId<'a> {
     /// Reads a stamp id; upper case is folded, everything else must be right.
     pub fn parse(text: &'a str) -> Result<Self, IdError> {
-        let id =
-            fold(text, STAMP_ID_BYTES_MAX, |byte| byte.is_ascii_alphanumeric() || byte == b'-')?;
+        let id = fold(text, STAMP_ID_BYTES_MAX, &IN_STAMP_ID)?;
         if id.starts_with('-') || id.ends_with('-') {
             return Err(IdError::OuterHyphen);
         }
@@ -81,8 +80,7 @@ impl<'a> StampId<'a> {
 impl<'a> TenantId<'a> {
     /// Reads a tenant id; upper case is folded, everything else must be right.
     pub fn parse(text: &'a str) -> Result<Self, IdError> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        Ok(Self(fold(text, TENANT_ID_BYTES_MAX, allowed)?))
+        Ok(Self(fold(text, TENANT_ID_BYTES_MAX, &IN_TENANT_ID)?))
     }
 
     /// A name that the directory of a table holds, and which was parsed when it went in.
@@ -136,22 +134,54 @@ impl fmt::Debug for TenantName {
     }
 }
 
-fn fold(
-    text: &str,
-    bytes_max: usize,
-    allowed: impl Fn(u8) -> bool,
-) -> Result<Cow<'_, str>, IdError> {
+/// What a byte is in an id, by its value.
+type Kinds = [u8; 256];
+
+const LOWER: u8 = 0;
+const UPPER: u8 = 1;
+const BAD: u8 = 2;
+
+const IN_STAMP_ID: Kinds = kinds(b"-");
+const IN_TENANT_ID: Kinds = kinds(b"._-");
+
+/// Letters, digits and these.
+#[expect(clippy::indexing_slicing, reason = "it runs while the program is compiled")]
+const fn kinds(others: &[u8]) -> Kinds {
+    let mut kinds = [BAD; 256];
+    let mut byte = 0;
+    while byte < 128_u8 {
+        let mut is_other = false;
+        let mut at = 0;
+        while at < others.len() {
+            is_other |= others[at] == byte;
+            at += 1;
+        }
+        if byte.is_ascii_uppercase() {
+            kinds[byte as usize] = UPPER;
+        } else if byte.is_ascii_alphanumeric() || is_other {
+            kinds[byte as usize] = LOWER;
+        }
+        byte += 1;
+    }
+    kinds
+}
+
+fn fold<'a>(text: &'a str, bytes_max: usize, kinds: &Kinds) -> Result<Cow<'a, str>, IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
     }
     if text.len() > bytes_max {
         return Err(IdError::TooLong { bytes_max });
     }
-    if let Some(at) = text.bytes().position(|byte| !allowed(byte)) {
-        let byte = text.as_bytes().get(at).copied().unwrap_or_default();
+    let kind = |byte: u8| kinds.get(usize::from(byte)).copied().unwrap_or(BAD);
+    // One pass without branches: nearly every id is right, and in lower case.
+    let all = text.bytes().fold(LOWER, |all, byte| all | kind(byte));
+    if all & BAD != 0 {
+        let bad = text.bytes().enumerate().find(|(_, byte)| kind(*byte) == BAD);
+        let (at, byte) = bad.unwrap_or_default();
         return Err(IdError::BadByte { byte, at });
     }
-    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+    if all & UPPER != 0 {
         return Ok(Cow::Owned(text.to_ascii_lowercase()));
     }
     Ok(Cow::Borrowed(text))
@@ -199,7 +229,8 @@ dense_index! {
     StampIndex,
     /// Place of an endpoint among all endpoints of its table: valid for that one table only.
     EndpointIndex,
-    /// Place of a tenant in its table's directory: valid for that one table only.
+    /// Place of a tenant in its table's directory: valid for that one table only, and not dense.
+    /// `Directory::ordinal` is.
     TenantIndex,
 }
 

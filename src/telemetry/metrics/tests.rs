@@ -26,6 +26,7 @@ fn full() -> Scrape {
     scrape.counts.limited("gold", "rate");
     scrape.counts.unrouted.errors.insert("missing_identifier", 4);
     scrape.counts.overhead.observe(Duration::from_micros(60));
+    scrape.counts.lag.observe(Duration::from_micros(800));
     scrape.counts.resolutions.push((("host", "ok"), 2));
     scrape.counts.tokens.insert(("https://a\"b\\c\n".into(), "ok"), 2);
     scrape.counts.idle_connections.insert(3, 2);
@@ -88,6 +89,7 @@ fn every_promised_name_has_a_sample() {
         "stampgate_requests_total",
         "stampgate_request_duration_seconds_count",
         "stampgate_gateway_overhead_seconds_bucket",
+        "stampgate_worker_lag_seconds_bucket",
         "stampgate_drain_in_flight",
         "stampgate_failovers_total",
         "stampgate_failover_active",

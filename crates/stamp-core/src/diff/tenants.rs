@@ -23,7 +23,7 @@ pub(super) fn compare(old: &RoutingTable, new: &RoutingTable, moves: &mut Moves)
             all.add(|| format!("{name}: {from} -> {to}"));
             continue;
         };
-        next = TenantIndex(index.0.saturating_add(1));
+        next = new.directory.after(index);
         let now = new.directory.tenant(index);
         if same.home(tenant.home) != Some(now.home) {
             let to = &new.stamp(now.home).id;
@@ -65,7 +65,7 @@ fn appeared(old: &RoutingTable, new: &RoutingTable) -> Vec<String> {
     let mut next = TenantIndex(0);
     for (_, name, tenant) in new.directory.iter() {
         if let Some(index) = old.directory.find_at(name, next) {
-            next = TenantIndex(index.0.saturating_add(1));
+            next = old.directory.after(index);
             continue;
         }
         let home = &new.stamp(tenant.home).id;

@@ -1,19 +1,29 @@
-//! From the hash of a name to the place of its entry: one array, so that a look-up waits for memory
-//! once before it sees the entry.
+//! From the hash of a name to the place of its record: 4 bytes a slot, so that the slots of a million
+//! tenants stay in a processor's caches, and no second wait for memory comes before that for the
+//! record itself.
+//!
+//! A slot holds a place, in as many bits as all places need, and above it bits of the hash: a record
+//! of another name is hardly ever looked at.
 
 use std::hash::BuildHasher as _;
 
 use hashbrown::DefaultHashBuilder;
 
-/// What no bucket holds that is taken: there is no such place.
-const EMPTY: u64 = u64::MAX;
+use super::records::Records;
 
-/// Places, each in the first bucket that was free from where its hash points to.
+/// What no slot holds that is taken: no record has the last place.
+const EMPTY: u32 = u32::MAX;
+/// There are always bits of a hash in a slot.
+const PLACE_BITS_MAX: u32 = 31;
+
+/// Places, each in the first slot that was free from where its hash points to.
 #[derive(Default)]
 pub(super) struct Places {
-    /// Half of the hash, and the place.
-    buckets: Vec<u64>,
+    slots: Vec<u32>,
     taken: usize,
+    /// So many low bits of a slot are the place.
+    place_bits: u32,
+    /// Keyed: clients choose what is looked up.
     hasher: DefaultHashBuilder,
 }
 
@@ -29,75 +39,88 @@ impl Places {
 
     /// The place with this hash that `is_it`.
     pub(super) fn find(&self, hash: Hash, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        for bucket in self.from(hash) {
-            if bucket == EMPTY {
-                return None;
-            }
-            if bucket >> 32 == hash.0 & 0xffff_ffff && is_it(place(bucket)) {
-                return Some(place(bucket));
+        let tag = low(hash);
+        let (before, from) = self.slots.split_at(self.start(hash));
+        for slots in [from, before] {
+            for slot in slots {
+                if *slot == EMPTY {
+                    return None;
+                }
+                let place = slot & self.place_mask();
+                if (slot ^ tag) >> self.place_bits == 0 && is_it(place) {
+                    return Some(place);
+                }
             }
         }
         None
     }
 
-    /// Adds a place that is not there yet; `name_at` is asked for names when the array grows.
-    pub(super) fn insert<'n>(&mut self, hash: Hash, place: u32, name_at: impl Fn(u32) -> &'n str) {
-        if is_full(self.taken + 1, self.buckets.len()) {
-            self.grow(self.buckets.len().max(8) * 2, name_at);
+    /// Adds the place of a record that is not there yet; `records` has it already.
+    pub(super) fn insert(&mut self, hash: Hash, place: u32, records: &Records) {
+        let is_full = is_full(self.taken + 1, self.slots.len());
+        if is_full || place >= self.place_mask() {
+            let slots = if is_full { self.slots.len().max(8) * 2 } else { self.slots.len() };
+            self.rebuild(slots, records.end(), records);
+            return;
         }
         self.put(hash, place);
-        self.taken += 1;
     }
 
-    /// Makes room for so many more.
-    pub(super) fn reserve<'n>(&mut self, places: usize, name_at: impl Fn(u32) -> &'n str) {
+    /// Makes room for so many more, whose records will end about there.
+    pub(super) fn reserve(&mut self, places: usize, end: u32, records: &Records) {
         let taken = self.taken + places;
-        if is_full(taken, self.buckets.len()) {
-            self.grow(taken / 4 * 5 + 8, name_at);
+        if is_full(taken, self.slots.len()) || end >= self.place_mask() {
+            self.rebuild(self.slots.len().max(taken / 3 * 4 + 8), end, records);
         }
     }
 
     /// Bytes on the heap.
     pub(super) const fn heap_bytes(&self) -> usize {
-        self.buckets.capacity() * size_of::<u64>()
+        self.slots.capacity() * size_of::<u32>()
     }
 
-    fn grow<'n>(&mut self, buckets: usize, name_at: impl Fn(u32) -> &'n str) {
-        let known = std::mem::replace(&mut self.buckets, vec![EMPTY; buckets]);
-        for bucket in known.into_iter().filter(|bucket| *bucket != EMPTY) {
-            let place = place(bucket);
-            self.put(self.hash(name_at(place)), place);
+    /// Puts all records into so many new slots. Room is left for places twice as far as `end`.
+    fn rebuild(&mut self, slots: usize, end: u32, records: &Records) {
+        self.place_bits = (33 - end.leading_zeros()).clamp(16, PLACE_BITS_MAX);
+        self.slots.clear();
+        // What was there is freed before the new ones are asked for.
+        self.slots.shrink_to_fit();
+        self.slots.resize(slots, EMPTY);
+        self.taken = 0;
+        for (place, record) in records.iter() {
+            self.put(self.hash(record.name()), place);
         }
     }
 
-    /// Puts a place into the first free bucket.
+    /// Puts a place into the first free slot.
     fn put(&mut self, hash: Hash, place: u32) {
         let from = self.start(hash);
-        let (before, behind) = self.buckets.split_at_mut(from);
-        let free = behind.iter_mut().chain(before).find(|bucket| **bucket == EMPTY);
+        let slot = low(hash) & !self.place_mask() | place;
+        let (before, behind) = self.slots.split_at_mut(from);
+        let free = behind.iter_mut().chain(before).find(|slot| **slot == EMPTY);
         if let Some(free) = free {
-            *free = (hash.0 << 32) | u64::from(place);
+            *free = slot;
+            self.taken += 1;
         }
     }
 
-    /// All buckets, from where the hash points to.
-    fn from(&self, hash: Hash) -> impl Iterator<Item = u64> {
-        let (before, behind) = self.buckets.split_at(self.start(hash));
-        behind.iter().chain(before).copied()
-    }
-
-    /// The hash as a share of the array (Lemire 2016): buckets need not be a power of two.
+    /// The hash as a share of the slots (Lemire 2016): they need not be a power of two.
     fn start(&self, hash: Hash) -> usize {
-        let scaled = (u128::from(hash.0) * self.buckets.len() as u128) >> 64;
+        let scaled = (u128::from(hash.0) * self.slots.len() as u128) >> 64;
         usize::try_from(scaled).unwrap_or_default()
     }
+
+    const fn place_mask(&self) -> u32 {
+        (1 << self.place_bits) - 1
+    }
 }
 
-/// At most four buckets of five are taken: a look-up ends soon.
-const fn is_full(taken: usize, buckets: usize) -> bool {
-    taken * 5 > buckets * 4
+/// At most three slots of four are taken: a look-up ends soon.
+const fn is_full(taken: usize, slots: usize) -> bool {
+    taken * 4 > slots * 3
 }
 
-fn place(bucket: u64) -> u32 {
-    u32::try_from(bucket & 0xffff_ffff).unwrap_or_default()
+/// The bits of a hash that go into a slot; the others say where it is.
+fn low(hash: Hash) -> u32 {
+    u32::try_from(hash.0 & u64::from(u32::MAX)).unwrap_or_default()
 }

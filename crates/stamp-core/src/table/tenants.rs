@@ -196,7 +196,8 @@ impl<'a> Tenants<'a> {
         match self.directory.insert(id, tenant) {
             Ok(_place) => self.places.push(span.start),
             Err(InsertError::Duplicate(first)) => {
-                let start = self.places.get(first.at()).copied().unwrap_or_default();
+                let first = self.directory.ordinal(first);
+                let start = self.places.get(first).copied().unwrap_or_default();
                 let first = Span { start, end: start + id.as_str().len() };
                 self.report
                     .error(span, format!("tenant `{id}` has two entries"))
