@@ -8,7 +8,7 @@
 
 mod placed;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ struct TenantCell {
     bucket: AtomicU64,
     refused: AtomicU64,
     in_flight: AtomicU32,
+    /// It was made for a tenant without an entry.
+    is_placed: bool,
 }
 
 /// One request or tunnel of a tenant: counted until dropped.
@@ -46,6 +48,24 @@ impl Drop for TenantPlace {
 }
 
 impl TenantCell {
+    /// The cell of a tenant that has asked for nothing yet.
+    fn new(name: &str, hash: u64) -> Self {
+        Self {
+            name: name.into(),
+            hash,
+            bucket: AtomicU64::new(Bucket::FULL.to_bits()),
+            refused: AtomicU64::new(0),
+            in_flight: AtomicU32::new(0),
+            is_placed: false,
+        }
+    }
+
+    fn join(self, shard: &mut Shard) -> Arc<Self> {
+        let cell = Arc::new(self);
+        shard.insert_unique(cell.hash, Arc::clone(&cell), |cell| cell.hash);
+        cell
+    }
+
     fn enter(self: &Arc<Self>, limits: Limits, now: Moment) -> Result<TenantPlace, TenantRefusal> {
         let entered = self.try_enter(limits, now);
         if entered.is_err() {
@@ -123,12 +143,21 @@ type Shard = HashTable<Arc<TenantCell>>;
 struct Registry {
     shards: Box<[Mutex<Shard>]>,
     hasher: DefaultHashBuilder,
+    /// Cells that were made for tenants without an entry.
+    placed: AtomicUsize,
+    placed_max: usize,
 }
 
+/// The most cells of tenants without an entry, 140 MiB or so: their names are whatever clients send.
+const PLACED_CELLS_MAX: usize = 1 << 20;
+/// So many cells are shared by those who find no room among these: by chance of their names.
+const CROWDS: u64 = 1024;
+
 impl Registry {
-    fn new() -> Arc<Self> {
+    fn new(placed_max: usize) -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Arc::new(Self { shards, hasher: DefaultHashBuilder::default() })
+        let (hasher, placed) = (DefaultHashBuilder::default(), AtomicUsize::new(0));
+        Arc::new(Self { shards, hasher, placed, placed_max })
     }
 
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
@@ -151,15 +180,33 @@ impl Registry {
             cell.take_limits(limits, now);
             return Arc::clone(cell);
         }
-        let cell = Arc::new(TenantCell {
-            name: name.into(),
-            hash,
-            bucket: AtomicU64::new(Bucket::FULL.to_bits()),
-            refused: AtomicU64::new(0),
-            in_flight: AtomicU32::new(0),
-        });
-        shard.insert_unique(hash, Arc::clone(&cell), |cell| cell.hash);
-        cell
+        TenantCell::new(name, hash).join(&mut shard)
+    }
+
+    /// The same for a tenant without an entry. `None` = it is new, and there is no room for it.
+    fn placed_cell(
+        &self,
+        (name, hash): (&str, u64),
+        limits: Limits,
+        now: Moment,
+    ) -> Option<Arc<TenantCell>> {
+        let mut shard = self.shard(hash);
+        if let Some(cell) = shard.find(hash, |cell| *cell.name == *name) {
+            cell.take_limits(limits, now);
+            return Some(Arc::clone(cell));
+        }
+        if self.placed.load(Ordering::Relaxed) >= self.placed_max {
+            return None;
+        }
+        self.placed.fetch_add(1, Ordering::Relaxed);
+        Some(TenantCell { is_placed: true, ..TenantCell::new(name, hash) }.join(&mut shard))
+    }
+
+    /// The cell that a tenant shares with others that came when there was no room. No tenant has its
+    /// name.
+    fn crowd(&self, hash: u64, limits: Limits, now: Moment) -> Arc<TenantCell> {
+        let name = format!("\0{}", hash % CROWDS);
+        self.cell((&name, self.hash(&name)), limits, now)
     }
 
     /// Looks at the cell of the tenant of this name, if it has one.
@@ -174,7 +221,14 @@ impl Registry {
     fn forget_idle(&self, now: Moment) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.retain(|cell| Arc::get_mut(cell).is_none_or(|cell| !cell.says_nothing(now)));
+            shard.retain(|cell| {
+                let Some(own) = Arc::get_mut(cell) else { return true };
+                let is_idle = own.says_nothing(now);
+                if is_idle && own.is_placed {
+                    self.placed.fetch_sub(1, Ordering::Relaxed);
+                }
+                !is_idle
+            });
             if shard.capacity() > 4 * shard.len() {
                 shard.shrink_to_fit(|cell| cell.hash);
             }
@@ -255,7 +309,7 @@ impl TenantCells {
     /// The cells of the first table.
     #[must_use]
     pub fn new(table: &RoutingTable) -> Arc<Self> {
-        Self::with(table, Registry::new())
+        Self::with(table, Registry::new(PLACED_CELLS_MAX))
     }
 
     /// The cells of another table: a tenant of the same name has the same one.
@@ -299,12 +353,13 @@ impl TenantCells {
     ) -> Result<TenantPlace, TenantRefusal> {
         let limits = table.tier_of(None).limits;
         let named = (name, self.registry.hash(name));
-        let find = || self.registry.cell(named, limits, now);
+        let find = || self.registry.placed_cell(named, limits, now);
         let index = self.index.load();
-        match index.placed.cell(named, find) {
-            Some(cell) => cell.enter(limits, now),
-            None => find().enter(limits, now),
+        if let Some(cell) = index.placed.cell(named, find) {
+            return cell.enter(limits, now);
         }
+        let cell = find().unwrap_or_else(|| self.registry.crowd(named.1, limits, now));
+        cell.enter(limits, now)
     }
 
     /// Would one more request of this tenant be admitted now? Counts nothing.

@@ -40,12 +40,12 @@ impl PlacedIndex {
         Self { roots, entries: AtomicUsize::new(0), entries_max }
     }
 
-    /// The cell of the tenant of this name and hash. `find` brings it the first time, and is the only
-    /// one to lock anything. `None` = there is no room for one more.
+    /// The cell of the tenant of this name and hash. `find` brings it the first time, if there is one,
+    /// and is the only one to lock anything. `None` = there is no room for one more.
     pub(super) fn cell(
         &self,
         (name, hash): (&str, u64),
-        find: impl Fn() -> Arc<TenantCell>,
+        find: impl Fn() -> Option<Arc<TenantCell>>,
     ) -> Option<&Arc<TenantCell>> {
         let (mut slots, mut bits) = (&*self.roots, usize::try_from(hash).ok()?);
         let mut width = ROOTS_BITS;
@@ -54,7 +54,10 @@ impl PlacedIndex {
             let entry = match slot.get() {
                 Some(entry) => entry,
                 None if self.is_full() => return None,
-                None => slot.get_or_init(|| self.entry(hash, find())),
+                None => {
+                    let cell = find()?;
+                    slot.get_or_init(|| self.entry(hash, cell))
+                }
             };
             // Somebody else's may have come into the slot meanwhile.
             if entry.hash == hash && *entry.cell.name == *name {
@@ -87,7 +90,7 @@ mod tests {
 
     /// Is it found, and is it its own?
     fn finds(index: &PlacedIndex, name: &str, hash: u64) -> bool {
-        let found = index.cell((name, hash), || cell(name));
+        let found = index.cell((name, hash), || Some(cell(name)));
         found.is_some_and(|cell| *cell.name == *name)
     }
 

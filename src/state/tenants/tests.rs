@@ -32,7 +32,7 @@ fn pool(limits: &str) -> RoutingTable {
 /// A cell that nobody has used.
 pub(super) fn cell(name: &str) -> Arc<TenantCell> {
     let limits = Limits { in_flight_max: std::num::NonZeroU32::MIN, rate: None };
-    Registry::new().cell((name, 0), limits, at(0))
+    Registry::new(0).cell((name, 0), limits, at(0))
 }
 
 /// Two tenants of one tier.
@@ -276,4 +276,25 @@ fn a_placed_tenant_is_forgotten_when_it_is_idle_and_found_again_after_a_reload()
     drop(reloaded.renew());
     reloaded.registry.forget_idle(at(5000));
     assert_eq!((reloaded.known(), reloaded.heap_bytes()), (0, at_rest));
+}
+
+#[test]
+fn a_flood_of_names_shares_what_room_there_is_and_takes_nobody_elses() {
+    let table = pool("max_in_flight = 1");
+    let cells = TenantCells::with(&table, Registry::new(100));
+    let admit = |name: &str| cells.admit_placed(&table, name, at(0));
+    let held: Vec<TenantPlace> =
+        (0..100).map(|number| admit(&format!("early-{number}")).unwrap()).collect();
+    let flood: Vec<_> = (0..100_000).filter_map(|it| admit(&format!("flood-{it}")).ok()).collect();
+    let crowds = usize::try_from(CROWDS).unwrap();
+    assert!(flood.len() <= crowds, "{} were let in at once", flood.len());
+    assert!(cells.known() <= 100 + crowds);
+    assert!(admit("early-7").is_err(), "it has its own count");
+    drop(held);
+    assert!(admit("early-7").is_ok());
+    drop((flood, cells.renew()));
+    cells.registry.forget_idle(at(0));
+    assert_eq!(cells.known(), 0);
+    assert!(admit("late").is_ok());
+    assert_eq!(cells.known(), 1, "there is room again");
 }
