@@ -85,13 +85,30 @@ impl Report {
     /// The same of several files.
     #[must_use]
     pub fn of_files<'a>(files: impl IntoIterator<Item = (&'a Path, String)>) -> Self {
-        let whole = |(source, (path, message)): (usize, (&Path, String))| {
+        Self::of_files_with_help(files.into_iter().map(|(path, message)| (path, message, None)))
+    }
+
+    /// The same with a concrete mend for each.
+    #[must_use]
+    pub fn of_files_with_help<'a>(
+        files: impl IntoIterator<Item = (&'a Path, String, Option<String>)>,
+    ) -> Self {
+        let whole = |(source, (path, message, help)): (usize, (&Path, String, Option<String>))| {
             let text = SourceText { path: path.to_owned(), text: "".into() };
-            let (label, help, note) = (None, None, None);
+            let (label, note) = (None, None);
             (Diagnostic { source, span: 0..0, message, label, help, note }, text)
         };
         let (diagnostics, sources) = files.into_iter().enumerate().map(whole).unzip();
         Self::errors(diagnostics, sources)
+    }
+
+    /// Something is to be said of files as a whole that is lived with.
+    #[must_use]
+    pub fn warnings_of_files<'a>(
+        files: impl IntoIterator<Item = (&'a Path, &'static str)>,
+    ) -> Self {
+        let told = files.into_iter().map(|(path, message)| (path, message.to_owned()));
+        Self { severity: Severity::Warning, ..Self::of_files(told) }
     }
 
     /// These mistakes, and then those.

@@ -25,6 +25,7 @@ use crate::source::{self, ReloadAsk, Reloader};
 use crate::state::{Mail, Mailboxes, OpenError, Start, Started, State, forget_idle_tenants};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log::{self, Level};
+use crate::tls::downstream::Pace;
 use crate::{admin, disk, outbound};
 
 /// Threads for everything that is not a request: control, probes, admin, watching.
@@ -356,7 +357,8 @@ fn start_workers(force: Workforce<'_>) -> Result<Vec<JoinHandle<()>>, RunError> 
     let mut workers = Vec::new();
     for (place, mail) in force.mail.into_iter().enumerate() {
         let own = sockets.iter_mut().filter_map(|(index, sockets)| {
-            Some(Listener { index: *index, socket: sockets.next()? })
+            let is_tls = force.settings.listeners.get(usize::from(*index))?.is_tls;
+            Some(Listener { index: *index, is_tls, socket: sockets.next()? })
         });
         let desk = Desk {
             place,
@@ -404,8 +406,9 @@ impl Desk {
     async fn serve(mut self) {
         let worker = Worker::new(self.place, self.state, self.access_log, self.names);
         let mut accepting = Vec::new();
+        let pace = std::rc::Rc::new(Pace::default());
         for listener in self.listeners {
-            let admissions = Arc::clone(&self.admissions);
+            let admissions = (Arc::clone(&self.admissions), std::rc::Rc::clone(&pace));
             let accept = listen::accept(
                 std::rc::Rc::clone(&worker),
                 listener,

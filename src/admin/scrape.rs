@@ -36,6 +36,7 @@ pub(super) async fn gather(admin: &AdminState) -> Option<Scrape> {
         endpoints: endpoints(&view),
         edges: edges(&view),
         issuers: issuers(state, &view),
+        certificates: certificates(&view),
         config: config(state, &view),
         active_tenants: view.tenants.known(),
         is_suspect: view.standings.is_suspect,
@@ -127,6 +128,11 @@ fn issuers(state: &State, view: &View) -> Vec<IssuerGauges> {
         }
     });
     gauges.collect()
+}
+
+fn certificates(view: &View) -> Vec<(Box<str>, Box<str>, i64)> {
+    let validities = view.downstreams.validities();
+    validities.map(|it| (it.listener.into(), it.name.into(), it.not_after_s)).collect()
 }
 
 fn config(state: &State, view: &View) -> ConfigGauges {

@@ -6,11 +6,14 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::handshake::Turns;
+
 /// Counts connections. Touched when one opens or closes, never by a request.
 #[derive(Debug)]
 pub struct Admissions {
     listeners: Vec<Open>,
     clients: Mutex<HashMap<IpAddr, u32>>,
+    turns: Turns,
 }
 
 #[derive(Debug)]
@@ -32,7 +35,13 @@ impl Admissions {
     #[must_use]
     pub fn new(connections_max: impl Iterator<Item = u32>) -> Arc<Self> {
         let listeners = connections_max.map(|max| Open { count: AtomicU32::new(0), max });
-        Arc::new(Self { listeners: listeners.collect(), clients: Mutex::default() })
+        let (clients, turns) = (Mutex::default(), Turns::default());
+        Arc::new(Self { listeners: listeners.collect(), clients, turns })
+    }
+
+    /// Whose turn it is to shake hands.
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// Lets a connection in, unless its listener or its client

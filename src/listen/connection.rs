@@ -14,16 +14,17 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use stamp_core::rate::SlowPeer;
 use stamp_core::time::Moment;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
-use super::Stop;
+use super::{Admissions, Stop};
 use crate::proxy::wire::{Phase, Wire, WireState};
 use crate::proxy::worker::Worker;
 use crate::proxy::{Client, ProxyError, respond};
 use crate::settings::Timeouts;
+use crate::tls::downstream::Pace;
 
 /// How often a client that does not take its answer is looked at.
 const WRITE_CHECK: Duration = Duration::from_secs(1);
@@ -37,8 +38,11 @@ const HYPER_HEAD_BYTES_MIN: usize = 64 * 1024;
 pub(super) struct Connection {
     pub(super) worker: Rc<Worker>,
     pub(super) listener: u16,
+    pub(super) is_tls: bool,
     pub(super) address: IpAddr,
     pub(super) stop: watch::Receiver<Stop>,
+    pub(super) admissions: Arc<Admissions>,
+    pub(super) pace: Rc<Pace>,
 }
 
 /// Why a connection was not ended by hyper.
@@ -58,15 +62,16 @@ impl Connection {
             return;
         }
         let _connected = self.worker.connected();
+        let state = WireState::new();
+        let Some((socket, session)) = self.open(socket, &state).await else { return };
         let view = self.worker.view();
         let limits = &view.live.limits;
-        let state = WireState::new();
         let wire = Wire::new(socket, Arc::clone(&state), limits.of_head());
         let client = Rc::new(Client::new(
             Rc::clone(&self.worker),
             Arc::clone(&state),
-            self.address,
-            self.listener,
+            (self.address, self.listener),
+            session,
         ));
         let service = service_fn(move |request| {
             let client = Rc::clone(&client);
@@ -100,7 +105,11 @@ impl Connection {
     }
 
     /// A last answer, without hyper.
-    async fn refuse(&self, mut socket: TcpStream, error: &ProxyError) {
+    pub(super) async fn refuse(
+        &self,
+        mut socket: impl AsyncRead + AsyncWrite + Unpin,
+        error: &ProxyError,
+    ) {
         self.count(error);
         let bytes = respond::raw_response(error, self.worker.state().node());
         let word = async {

@@ -1,9 +1,10 @@
-//! Client connections: bind, accept within the limits, serve, stop gracefully. Each worker has
+//! Client connections: bind, accept within the limits, shake hands, serve, stop gracefully. Each worker has
 //! listeners of its own on the same addresses (`SO_REUSEPORT`).
 
 mod admit;
 mod bind;
 mod connection;
+mod handshake;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub use admit::{Admissions, Admitted};
 pub use bind::{BindError, Bound, bind};
 
 use crate::proxy::worker::Worker;
+use crate::tls::downstream::Pace;
 
 /// How far the stop of the process has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +39,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Listener {
     /// Its place in gateway.toml.
     pub index: u16,
+    /// Does it speak TLS?
+    pub is_tls: bool,
     /// The bound socket.
     pub socket: std::net::TcpListener,
 }
@@ -45,7 +49,7 @@ pub struct Listener {
 pub(crate) async fn accept(
     worker: Rc<Worker>,
     listener: Listener,
-    admissions: Arc<Admissions>,
+    (admissions, pace): (Arc<Admissions>, Rc<Pace>),
     mut stop: watch::Receiver<Stop>,
 ) {
     let socket = match TcpListener::from_std(listener.socket) {
@@ -76,7 +80,10 @@ pub(crate) async fn accept(
         let connection = connection::Connection {
             worker: Rc::clone(&worker),
             listener: listener.index,
+            is_tls: listener.is_tls,
             address,
+            admissions: Arc::clone(&admissions),
+            pace: Rc::clone(&pace),
             stop: stop.clone(),
         };
         tokio::task::spawn_local(async move {
@@ -85,6 +92,8 @@ pub(crate) async fn accept(
                     connection.serve(client).await;
                     drop(admitted);
                 }
+                // Whoever expects TLS understands no answer before it.
+                None if connection.is_tls => {}
                 None => connection.turn_away(client).await,
             }
         });

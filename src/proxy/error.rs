@@ -14,6 +14,9 @@ pub(crate) enum ProxyError {
     /// The bytes were no request, or one that two readers could take in two ways.
     #[error("malformed request: {0}")]
     Malformed(FramingError),
+    /// The listener speaks TLS, and the client does not.
+    #[error("HTTP in the clear at a listener that speaks TLS")]
+    PlainHttp,
     /// An expectation other than `100-continue`.
     #[error("an expectation that is not known")]
     ExpectationFailed,

@@ -3,11 +3,14 @@
 
 use std::net::IpAddr;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use stamp_core::identify::Peer;
 use stamp_core::table::HeaderRules;
 
 use super::error::ProxyError;
+use crate::tls::downstream::Session;
 
 /// Serving stamp.
 pub(super) const X_STAMP_ID: HeaderName = HeaderName::from_static("x-stamp-id");
@@ -20,6 +23,8 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The client's certificate (RFC 9440).
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -240,25 +245,37 @@ pub(super) struct Provenance {
     address: HeaderValue,
     /// The address as `Forwarded` wants it (RFC 7239, section 6).
     node: Box<[u8]>,
+    proto: &'static str,
+    /// The client's certificate as `Client-Cert` has it: a byte sequence (RFC 9440, section 2.2).
+    certificate: Option<HeaderValue>,
 }
 
 impl Provenance {
-    pub(super) fn new(address: IpAddr) -> Self {
+    pub(super) fn new(address: IpAddr, session: Option<&Session>) -> Self {
         let shown = address.to_string();
         let node = match address {
             IpAddr::V4(_) => format!("for={shown}"),
             IpAddr::V6(_) => format!("for=\"[{shown}]\""),
         };
-        Self { address: header_value(shown.as_bytes()), node: node.into_bytes().into() }
+        let certificate = session.and_then(Session::client_certificate);
+        Self {
+            address: header_value(shown.as_bytes()),
+            node: node.into_bytes().into(),
+            proto: if session.is_some() { "https" } else { "http" },
+            certificate: certificate
+                .map(|der| header_value(format!(":{}:", BASE64_STANDARD.encode(der)).as_bytes())),
+        }
     }
 
     fn forwarded(&self, host: &HeaderValue) -> HeaderValue {
         let host = host.as_bytes();
-        header_value(&[&*self.node, b";host=\"", host, b"\";proto=http"].concat())
+        header_value(
+            &[&*self.node, b";host=\"", host, b"\";proto=", self.proto.as_bytes()].concat(),
+        )
     }
 }
 
-/// Sets `Forwarded` and `X-Forwarded-*`; what a trusted proxy said before stays in front.
+/// Sets `Forwarded`, `X-Forwarded-*` and `Client-Cert`; what a trusted proxy said before stays in front.
 pub(super) fn set_provenance(headers: &mut HeaderMap, provenance: &Provenance, peer: Peer) {
     let Some(host) = headers.get(header::HOST).cloned() else { return };
     let forwarded = provenance.forwarded(&host);
@@ -266,13 +283,17 @@ pub(super) fn set_provenance(headers: &mut HeaderMap, provenance: &Provenance, p
         headers.insert(header::FORWARDED, forwarded);
         headers.insert(X_FORWARDED_FOR, provenance.address.clone());
         headers.insert(X_FORWARDED_HOST, host);
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(provenance.proto));
+        // A trusted proxy speaks for its clients: its own certificate is not theirs.
+        if let Some(certificate) = &provenance.certificate {
+            headers.insert(CLIENT_CERT, certificate.clone());
+        }
         return;
     }
     append_to_list(headers, header::FORWARDED, &forwarded);
     append_to_list(headers, X_FORWARDED_FOR, &provenance.address);
     headers.entry(X_FORWARDED_HOST).or_insert(host);
-    headers.entry(X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static("http"));
+    headers.entry(X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static(provenance.proto));
 }
 
 /// Adds to a list field, joining what stood in several lines before.

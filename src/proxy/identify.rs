@@ -11,6 +11,7 @@ use stamp_core::resolve::{Target, resolve};
 use super::error::ProxyError;
 use super::worker::{Worker, WorkerView};
 use crate::auth::{self, AuthError};
+use crate::tls::downstream::Session;
 
 /// Reads the clues of a request and resolves them.
 pub(super) fn target(
@@ -19,11 +20,7 @@ pub(super) fn target(
     request: &Request<Incoming>,
     peer: Peer,
 ) -> Result<Target, ProxyError> {
-    let head = Head {
-        version: request.version(),
-        authority: request.uri().authority().map(http::uri::Authority::as_str),
-        headers: request.headers(),
-    };
+    let head = head_of(request);
     let verified = token(worker, view, &head)?;
     let clues = identify::clues(&head, &view.table, peer, verified.as_deref())
         .inspect_err(|error| count(worker, error.from().as_str(), error.code()))?;
@@ -37,6 +34,27 @@ pub(super) fn target(
         tracing::warn!(%conflict, "clues disagree; the stronger one was followed");
     }
     Ok(target)
+}
+
+/// Over TLS, a host is asked for over its own certificate alone.
+pub(super) fn check_certificate(
+    worker: &Worker,
+    session: Option<&Session>,
+    request: &Request<Incoming>,
+) -> Result<(), ProxyError> {
+    let Some(session) = session else { return Ok(()) };
+    let (certificates, in_use) = session.certificates();
+    identify::check_covered(&head_of(request), certificates, in_use)
+        .inspect_err(|error| count(worker, error.from().as_str(), error.code()))?;
+    Ok(())
+}
+
+fn head_of(request: &Request<Incoming>) -> Head<'_> {
+    Head {
+        version: request.version(),
+        authority: request.uri().authority().map(http::uri::Authority::as_str),
+        headers: request.headers(),
+    }
 }
 
 fn count(worker: &Worker, source: &'static str, result: &'static str) {

@@ -46,6 +46,7 @@ use wire::WireState;
 use worker::{Worker, WorkerView};
 
 use crate::outbound::body::{BodyLimits, BodySource};
+use crate::tls::downstream::Session;
 
 /// One client connection, as its requests see it.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub(crate) struct Client {
     pub(crate) address: IpAddr,
     pub(crate) listener: u16,
     provenance: Provenance,
+    /// `None` = in the clear.
+    session: Option<Session>,
 }
 
 /// What came of a request.
@@ -71,10 +74,11 @@ impl Client {
     pub(crate) fn new(
         worker: Rc<Worker>,
         wire: Arc<WireState>,
-        address: IpAddr,
-        listener: u16,
+        (address, listener): (IpAddr, u16),
+        session: Option<Session>,
     ) -> Self {
-        Self { worker, wire, address, listener, provenance: Provenance::new(address) }
+        let provenance = Provenance::new(address, session.as_ref());
+        Self { worker, wire, address, listener, provenance, session }
     }
 
     /// Serves one request. Whatever happens, there is an answer, and it is recorded once.
@@ -134,6 +138,7 @@ async fn handle(
     let peer = if live.trusts(client.address) { Peer::Trusted } else { Peer::Untrusted };
 
     let _admitted = worker.enter(live.limits.in_flight_max.get()).ok_or(ProxyError::Overloaded)?;
+    identify::check_certificate(worker, client.session.as_ref(), &request)?;
     let target = identify::target(worker, &view, &request, peer)?;
     record.take_target(&target);
     record.place = admit::admit(worker, &view, &target)?;

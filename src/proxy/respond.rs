@@ -56,6 +56,11 @@ const fn upstream(
 pub(crate) fn told_of(error: &ProxyError) -> Told {
     match error {
         ProxyError::Malformed(error) => told_of_framing(*error),
+        ProxyError::PlainHttp => told(
+            StatusCode::BAD_REQUEST,
+            "malformed_request",
+            "This port speaks TLS: write https:// in the URL.",
+        ),
         ProxyError::ExpectationFailed => told(
             StatusCode::EXPECTATION_FAILED,
             "expectation_failed",

@@ -2,6 +2,8 @@
 //! well-framed bodies pass (`stamp_core::framing`), one request at a time. What is refused never
 //! reaches hyper; `listen::connection` then answers for it.
 
+mod socket;
+
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,7 +14,8 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf, BytesMut};
 use stamp_core::framing::{self, BodyFraming, Chunks, FramingError, HeadLimits};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+pub(crate) use socket::{ClientSocket, Metered};
 
 /// How much is read from the socket at a time while no large body passes.
 const READ_BYTES: usize = 8 * 1024;
@@ -106,8 +109,12 @@ impl WireState {
         self.read_total.store(self.read_total() + read as u64, Relaxed);
     }
 
-    fn count_written(&self, written: &Poll<io::Result<usize>>) {
+    fn note_blocked<T>(&self, written: &Poll<T>) {
         self.write_blocked.store(written.is_pending(), Relaxed);
+    }
+
+    fn count_written(&self, written: &Poll<io::Result<usize>>) {
+        self.note_blocked(written);
         if let Poll::Ready(Ok(written)) = written {
             self.written_total.store(self.written_total() + *written as u64, Relaxed);
         }
@@ -188,7 +195,7 @@ enum Gate {
 /// The client's socket behind the gate.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    socket: TcpStream,
+    socket: ClientSocket,
     state: Arc<WireState>,
     limits: HeadLimits,
     gate: Gate,
@@ -197,14 +204,23 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn new(socket: TcpStream, state: Arc<WireState>, limits: HeadLimits) -> Self {
+    pub(crate) fn new(socket: ClientSocket, state: Arc<WireState>, limits: HeadLimits) -> Self {
         let gate = Gate::Head { scanned: 0 };
         Self { socket, state, limits, gate, buffer: BytesMut::new(), ended: false }
     }
 
     /// The socket alone, for a last answer when hyper is out of the way.
-    pub(crate) fn into_socket(self) -> TcpStream {
+    pub(crate) fn into_socket(self) -> ClientSocket {
         self.socket
+    }
+
+    fn note_written(&self, written: &Poll<io::Result<usize>>) {
+        if self.socket.is_tls() {
+            // What the client took is counted beneath.
+            self.state.note_blocked(written);
+        } else {
+            self.state.count_written(written);
+        }
     }
 
     /// Reads once from the socket into the buffer. `Ok(0)` = the client will send no more.
@@ -423,7 +439,7 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         let wire = self.get_mut();
         let written = Pin::new(&mut wire.socket).poll_write(context, bytes);
-        wire.state.count_written(&written);
+        wire.note_written(&written);
         written
     }
 
@@ -434,7 +450,7 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         let wire = self.get_mut();
         let written = Pin::new(&mut wire.socket).poll_write_vectored(context, slices);
-        wire.state.count_written(&written);
+        wire.note_written(&written);
         written
     }
 
@@ -443,7 +459,13 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(context)
+        let wire = self.get_mut();
+        let flushed = Pin::new(&mut wire.socket).poll_flush(context);
+        if wire.socket.is_tls() {
+            // TLS takes more than the client does, and sends the rest here.
+            wire.state.note_blocked(&flushed);
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -13,9 +13,10 @@ use stamp_core::document::{self, Environment, Report, Span, Written, beside};
 use stamp_core::framing::is_token;
 
 use super::raw::{RawAdmin, RawGateway, RawLimits, RawListener, RawTimeouts, RawToken, RawTrust};
+use super::tls::listener_tls;
 use super::{
-    AccessLog, Admin, AdminToken, Limits, Listener, Live, LogTarget, RoutingFile, Settings,
-    Shutdown, Timeouts,
+    AccessLog, Admin, AdminToken, Limits, Listener, ListenerTls, Live, LogTarget, RoutingFile,
+    Settings, Shutdown, Timeouts,
 };
 
 /// The largest gateway.toml.
@@ -90,6 +91,7 @@ fn build(raw: RawGateway, file: &Path, report: &mut Report) -> Settings {
             sample: raw.access_log.sample.0,
         },
         shutdown: Shutdown { delay: raw.shutdown.delay.0, deadline: raw.shutdown.deadline.0 },
+        tls: tls_of_listeners(&raw.listener.value, file, report),
     };
     Settings {
         node_id: raw.node.id.map_or_else(host_name, |id| id.0),
@@ -138,9 +140,24 @@ fn listeners(raw: &Written<Vec<Written<RawListener>>>, report: &mut Report) -> V
             bind: listener.bind.value.0.iter().map(|bind| bind.value.0).collect(),
             protocols: listener.protocols.value.clone(),
             connections_max: at_least_one(listener.max_connections.0),
+            is_tls: listener.tls.is_some(),
         });
     }
     listeners
+}
+
+fn tls_of_listeners(
+    raw: &[Written<RawListener>],
+    file: &Path,
+    report: &mut Report,
+) -> BTreeMap<Box<str>, ListenerTls> {
+    let mut by_name = BTreeMap::new();
+    for Written { value: listener, .. } in raw {
+        if let Some(tls) = &listener.tls {
+            by_name.insert(listener.name.value.0.clone(), listener_tls(tls, file, report));
+        }
+    }
+    by_name
 }
 
 /// No address is listened on twice, and the admin plane has one of its own.
@@ -215,12 +232,14 @@ const fn limits(raw: &RawLimits) -> Limits {
         in_flight_max: at_least_one(raw.in_flight_requests.0),
         bytes_per_second_min: NonZeroU32::new(raw.min_bytes_per_second.0),
         connections_per_client_max: NonZeroU32::new(raw.connections_per_client.0),
+        handshakes_max: at_least_one(raw.tls_handshakes.0),
     }
 }
 
 fn timeouts(raw: &RawTimeouts) -> Timeouts {
     let total = raw.request_total.0;
     Timeouts {
+        tls_handshake: raw.tls_handshake.0,
         first_byte: raw.first_byte.0,
         request_headers: raw.request_headers.0,
         request_body_idle: raw.request_body_idle.0,

@@ -7,7 +7,9 @@ mod load;
 mod raw;
 #[cfg(test)]
 mod tests;
+mod tls;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -19,6 +21,7 @@ use stamp_core::framing::HeadLimits;
 
 pub use compare::restart_keys;
 pub use load::{load, routing_file};
+pub use tls::{CertificateFiles, ClientAuth, ListenerTls, TlsVersion};
 
 /// The JSON Schema of gateway.toml.
 #[must_use]
@@ -72,6 +75,8 @@ pub struct Live {
     pub access_log: AccessLog,
     /// How the process ends.
     pub shutdown: Shutdown,
+    /// How listeners that speak TLS shake hands, by their names.
+    pub tls: BTreeMap<Box<str>, ListenerTls>,
 }
 
 impl Live {
@@ -93,6 +98,8 @@ pub struct Listener {
     pub protocols: Vec<Protocol>,
     /// The most connections, over all workers.
     pub connections_max: NonZeroU32,
+    /// Does it speak TLS? How, stands in `Live`.
+    pub is_tls: bool,
 }
 
 /// What is spoken on a listener.
@@ -119,6 +126,8 @@ pub struct Limits {
     pub bytes_per_second_min: Option<NonZeroU32>,
     /// Most connections of one address; trusted proxies are exempt. `None` = unlimited.
     pub connections_per_client_max: Option<NonZeroU32>,
+    /// Most TLS handshakes under way, over all workers; others wait for their turn.
+    pub handshakes_max: NonZeroU32,
 }
 
 impl Limits {
@@ -148,7 +157,9 @@ impl Limits {
 /// How long things may take. None is zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From accept to the first byte of a request.
+    /// From accept to the end of the TLS handshake.
+    pub tls_handshake: Duration,
+    /// From accept, or the end of the TLS handshake, to the first byte of a request.
     pub first_byte: Duration,
     /// From the first byte of a request to the end of its head: 408.
     pub request_headers: Duration,

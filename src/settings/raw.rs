@@ -6,7 +6,8 @@ use stamp_core::as_written;
 use stamp_core::document::{Bytes, Count, Lasting, OneOrMany, Percent, Ratio, Version, Written};
 
 use super::leaf::{AllowedHost, BindAddress, NameToken, Network};
-use super::{LogFormat, LogLevel, LogTarget, Protocol, Role};
+use super::tls::ClientAuthWord;
+use super::{LogFormat, LogLevel, LogTarget, Protocol, Role, TlsVersion};
 
 as_written! {
     /// gateway.toml: the process.
@@ -61,6 +62,30 @@ as_written! {
         pub protocols: Written<Vec<Protocol>> = ["http/1.1"],
         /// The most connections.
         pub max_connections: Count<1, 10_000_000> = 50_000,
+        /// Speaks TLS. Without it: in the clear.
+        pub tls: Option<Written<RawListenerTls>>,
+    }
+
+    /// How a listener speaks TLS.
+    pub(super) struct RawListenerTls {
+        /// Its certificates, chosen by the name that the client asks for; the first is the default.
+        pub certificates: Written<Vec<Written<RawCertificate>>>,
+        /// The oldest version: `1.2` or `1.3`.
+        pub min_version: TlsVersion = "1.2",
+        /// Do clients show certificates? `none`, `optional` or `required`.
+        pub client_auth: Written<ClientAuthWord> = "none",
+        /// A file with the certificates that vouch for those of clients. Relative to this file.
+        pub client_ca: Option<Written<PathBuf>>,
+        /// Refuse clients that ask for no name, or for one that no certificate has? Else the first serves.
+        pub strict_sni: bool = false,
+    }
+
+    /// A certificate and its key.
+    pub(super) struct RawCertificate {
+        /// The certificate, then those that lead to its issuer, in PEM. Relative to this file.
+        pub cert: Written<PathBuf>,
+        /// Its private key, in PEM and not encrypted. Relative to this file.
+        pub key: PathBuf,
     }
 
     /// Who may speak for others.
@@ -85,11 +110,15 @@ as_written! {
         pub min_bytes_per_second: Count<0, 1_000_000_000> = 240,
         /// Most connections of one address; trusted proxies are exempt. 0: unlimited.
         pub connections_per_client: Count<0, 10_000_000> = 0,
+        /// Most TLS handshakes under way; others wait for their turn.
+        pub tls_handshakes: Count<1, 1_000_000> = 1_000,
     }
 
     /// How long things may take.
     pub(super) struct RawTimeouts {
-        /// From accept to the first byte of a request.
+        /// From accept to the end of the TLS handshake.
+        pub tls_handshake: Lasting<1> = "5s",
+        /// From accept, or the end of the TLS handshake, to the first byte of a request.
         pub first_byte: Lasting<1> = "10s",
         /// From the first byte of a request to the end of its head: 408.
         pub request_headers: Lasting<1> = "10s",

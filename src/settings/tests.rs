@@ -351,3 +351,23 @@ fn a_refused_file_still_tells_where_the_routing_table_is() {
     assert_eq!(told("version = 1\n[listener]\n", &[]), None);
     assert_eq!(told("version = 2\n[routing]\nfile = \"r.toml\"\n", &[]), None);
 }
+
+#[test]
+fn how_a_listener_speaks_tls_is_live_and_that_it_does_is_not() {
+    let plain = loaded("[[listener]]\nname = \"s\"\nbind = \"[::1]:1\"\n");
+    let tls = |keys: &str| {
+        loaded(&format!(
+            "[[listener]]\nname = \"s\"\nbind = \"[::1]:1\"\n[listener.tls]\n\
+             certificates = [{{ cert = \"a.crt\", key = \"/etc/a.key\" }}]\n{keys}"
+        ))
+    };
+    let (one, other) = (tls(""), tls("min_version = \"1.3\"\nstrict_sni = true\n"));
+    assert_eq!(restart_keys(&plain, &one), ["listener"]);
+    assert!(restart_keys(&one, &other).is_empty());
+    assert_ne!(one.live, other.live);
+    let rules = &one.live.tls["s"];
+    assert_eq!(rules.certificates[0].cert, Path::new("/etc/a.crt"));
+    assert_eq!(rules.certificates[0].key, Path::new("/etc/a.key"));
+    assert_eq!((rules.min_version, &rules.client_auth), (TlsVersion::Tls12, &ClientAuth::None));
+    assert_eq!(other.live.tls["s"].min_version, TlsVersion::Tls13);
+}

@@ -131,7 +131,7 @@ pub fn compare_files(
         }
         None => (settings.clone(), last_accepted(&settings, clock)?),
     };
-    let former = Former { table: &old, tls: None };
+    let former = Former { table: &old, tls: None, downstreams: None };
     let new = load::load(&Wanted::of(&settings), Inputs::Disk, Some(former), clock)?;
     let moves = diff::moves(&old, &new.table);
     let (records, unread) = orders(&before.state_directory);
@@ -193,7 +193,8 @@ fn last_accepted(settings: &Settings, clock: Clock) -> Result<RoutingTable, Repo
         let message = format!("there is no table to compare with: {error}");
         Report::of_file(directory, message)
     })?;
-    let wanted = Wanted::of(settings);
+    // The copy may be older than what gateway.toml says of listeners.
+    let wanted = Wanted::of(settings).without_listeners();
     load::load(&wanted, Inputs::Copy(&files), None, clock).map(|loaded| loaded.table)
 }
 

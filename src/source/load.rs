@@ -1,4 +1,4 @@
-//! Files -> a table, its keys and its certificates. Every file is read once: what is judged is what is kept as the
+//! Files -> a table, its keys and all certificates. Every file is read once: what is judged is what is kept as the
 //! last known good copy.
 
 use std::collections::BTreeMap;
@@ -15,8 +15,9 @@ use super::keys::kept;
 use crate::auth::{KeyError, KeyRing};
 use crate::clock::Clock;
 use crate::diagnostics::Report;
-use crate::settings::{self, Settings};
+use crate::settings::{self, ListenerTls, Settings};
 use crate::state::{Installation, View};
+use crate::tls::downstream::Downstreams;
 use crate::tls::{TlsError, Upstreams};
 
 /// The largest file that is read at all: a CSV of about five million tenants.
@@ -74,6 +75,7 @@ pub(super) struct Loaded {
     pub(super) table: RoutingTable,
     pub(super) keys: KeyRing,
     pub(super) tls: Upstreams,
+    pub(super) downstreams: Downstreams,
     pub(super) warnings: Report,
     pub(super) files: Files,
     /// routing.toml, and where it names each stamp.
@@ -87,12 +89,15 @@ pub(super) struct Former<'a> {
     pub(super) table: &'a RoutingTable,
     /// What was made of files that have not changed is kept.
     pub(super) tls: Option<&'a Upstreams>,
+    /// Listeners and sessions that go on.
+    pub(super) downstreams: Option<&'a Downstreams>,
 }
 
 impl<'a> Former<'a> {
     /// The View in force.
     pub(super) fn of(view: &'a View) -> Self {
-        Self { table: &view.table, tls: Some(&view.tls) }
+        let (tls, downstreams) = (Some(&*view.tls), Some(&*view.downstreams));
+        Self { table: &view.table, tls, downstreams }
     }
 }
 
@@ -102,6 +107,7 @@ impl Loaded {
             table: Arc::new(self.table),
             keys: Arc::new(self.keys),
             tls: Arc::new(self.tls),
+            downstreams: Arc::new(self.downstreams),
             live: Arc::new(settings.live.clone()),
         }
     }
@@ -118,6 +124,8 @@ pub(super) struct Wanted {
     digests: Vec<PathBuf>,
     /// `state.directory`: fetched keys are kept there.
     state: Option<PathBuf>,
+    /// How listeners shake hands.
+    listeners: BTreeMap<Box<str>, ListenerTls>,
 }
 
 impl Wanted {
@@ -132,12 +140,19 @@ impl Wanted {
             own: std::iter::once(admin).chain(listeners.map(listener)).collect(),
             digests: tokens.map(|token| token.sha256_file.clone()).collect(),
             state: Some(settings.state_directory.clone()),
+            listeners: settings.live.tls.clone(),
         }
     }
 
     /// A routing.toml alone, whose gateway.toml is refused.
     pub(super) fn alone(routing: PathBuf) -> Self {
-        Self { routing, own: Vec::new(), digests: Vec::new(), state: None }
+        let listeners = BTreeMap::new();
+        Self { routing, own: Vec::new(), digests: Vec::new(), state: None, listeners }
+    }
+
+    /// The same without the certificates of listeners.
+    pub(super) fn without_listeners(self) -> Self {
+        Self { listeners: BTreeMap::new(), ..self }
     }
 
     /// The addresses of these settings are taken as well: until a restart they are in force.
@@ -186,13 +201,18 @@ pub(super) fn load(
         let files: Vec<_> = errors.iter().map(of).collect();
         Report::of_files(files.iter().map(|(path, fault)| (path.as_path(), fault.clone())))
     });
-    let former = former.and_then(|former| former.tls);
-    let tls = Upstreams::build(&loaded.table, former, clock, &mut read)
+    let of_stamps = former.and_then(|former| former.tls);
+    let tls = Upstreams::build(&loaded.table, of_stamps, clock, &mut read)
         .map_err(|errors| told_of_tls(&errors, &loaded.tls_files, main.clone()));
-    let (keys, tls) = match (keys, tls) {
-        (Ok(keys), Ok(tls)) => (keys, tls),
-        (Err(report), Ok(_)) | (Ok(_), Err(report)) => return Err(report),
-        (Err(keys), Err(tls)) => return Err(tls.and(keys)),
+    let of_listeners = former.and_then(|former| former.downstreams);
+    let downstreams = Downstreams::build(&wanted.listeners, of_listeners, clock, &mut read)
+        .map_err(|errors| told_of_listeners(&errors));
+    let (keys, tls, downstreams) = match (keys, tls, downstreams) {
+        (Ok(keys), Ok(tls), Ok(downstreams)) => (keys, tls, downstreams),
+        (keys, tls, downstreams) => {
+            let refused = [tls.err(), keys.err(), downstreams.err()].into_iter().flatten();
+            return Err(refused.fold(Report::errors(Vec::new(), Vec::new()), Report::and));
+        }
     };
     for digest in &wanted.digests {
         // One that cannot be read opens nothing; `admin::access` says so.
@@ -201,9 +221,10 @@ pub(super) fn load(
     let keys = keys.recall(|issuer| {
         wanted.state.as_ref().and_then(|state| kept::read(state, issuer, clock.wall()))
     });
-    let warnings = Report::warnings(loaded.warnings, loaded.sources);
+    let warnings = Report::warnings(loaded.warnings, loaded.sources)
+        .and(Report::warnings_of_files(downstreams.doubtful(clock)));
     let (table, stamp_places) = (loaded.table, loaded.stamp_places);
-    Ok(Loaded { table, keys, tls, warnings, files, main, stamp_places })
+    Ok(Loaded { table, keys, tls, downstreams, warnings, files, main, stamp_places })
 }
 
 /// Mistakes in files of TLS, told where routing.toml names them.
@@ -221,6 +242,15 @@ fn told_of_tls(
         note: None,
     };
     Report::errors(errors.iter().map(told).collect(), vec![main])
+}
+
+/// Mistakes in the files of listeners, told where they are.
+fn told_of_listeners(errors: &[TlsError]) -> Report {
+    let nowhere = Path::new("");
+    Report::of_files_with_help(errors.iter().map(|error| {
+        let path = error.path.as_deref().unwrap_or(nowhere);
+        (path, error.fault.to_string(), Some(error.fault.help().to_owned()))
+    }))
 }
 
 fn read(path: &Path) -> io::Result<Arc<[u8]>> {

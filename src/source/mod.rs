@@ -322,6 +322,6 @@ fn summary(moves: diff::Moves, warnings: Report, restart_needed: Vec<&'static st
 
 fn log_warnings(warnings: &Report) {
     for warning in warnings.told() {
-        tracing::warn!(%warning, "routing table");
+        tracing::warn!(%warning, "configuration");
     }
 }

@@ -19,6 +19,7 @@ use crate::auth::{KeyChange, KeyRing};
 use crate::settings::Live;
 use crate::state::report::StampInfo;
 use crate::tls::Upstreams;
+use crate::tls::downstream::Downstreams;
 
 /// What the control task is told or asked.
 #[derive(Debug)]
@@ -77,6 +78,8 @@ pub struct Installation {
     pub keys: Arc<KeyRing>,
     /// What its endpoints are spoken to with.
     pub tls: Arc<Upstreams>,
+    /// How listeners shake hands with clients.
+    pub downstreams: Arc<Downstreams>,
     /// The live settings.
     pub live: Arc<Live>,
 }

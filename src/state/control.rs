@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use stamp_core::breaker::{Event as BreakerEvent, Failure, Report};
-use stamp_core::fleet::Fleet;
+use stamp_core::fleet::{Fleet, Standings};
 use stamp_core::id::{EndpointIndex, StampId, StampIndex};
 use stamp_core::operator::journal::JournalEntry;
 use stamp_core::operator::{Decision, Order};
@@ -24,7 +24,7 @@ use super::former;
 use super::happened::Events;
 use super::journal::{Journal, OpenError};
 use super::mail::Mailboxes;
-use super::registry::{Names, Registry};
+use super::registry::{Cells, Names, Registry};
 use super::status::{ReloadResult, ReloadStatus};
 use super::tenants::TenantCells;
 use super::view::View;
@@ -95,6 +95,23 @@ struct Told {
     successes: u64,
 }
 
+fn first_view(first: Installation, standings: Standings, cells: Cells) -> View {
+    let Installation { table, keys, tls, downstreams, live } = first;
+    let tenants = TenantCells::new(&table);
+    View {
+        generation: 1,
+        table,
+        keys,
+        tls,
+        downstreams,
+        live,
+        standings,
+        tenants,
+        stamps: cells.stamps,
+        endpoints: cells.endpoints,
+    }
+}
+
 impl State {
     /// Makes the state of the first table, and the control task that will own it.
     pub fn start(start: Start<'_>) -> Result<Started, OpenError> {
@@ -102,16 +119,11 @@ impl State {
         let names = Arc::new(Names::default());
         let mut registry = Registry::new(start.mailboxes.workers(), Arc::clone(&names));
         let now = start.clock.now();
-        let Installation { table, keys, tls, live } = start.first;
-        let cells = registry.cells_of(&table, now);
-        let mut fleet = Fleet::new(&table, records, now);
+        let cells = registry.cells_of(&start.first.table, now);
+        let mut fleet = Fleet::new(&start.first.table, records, now);
         let waiting = Keeper::open(start.directory);
         fleet.recall(waiting.known(), now);
-        let standings = fleet.standings();
-        let (stamps, endpoints) = (cells.stamps, cells.endpoints);
-        let tenants = TenantCells::new(&table);
-        let view =
-            View { generation: 1, table, keys, tls, live, standings, tenants, stamps, endpoints };
+        let view = first_view(start.first, fleet.standings(), cells);
         let (sender, events) = mpsc::channel(REPORTS_MAX);
         let (asks, unknown_keys) = mpsc::channel(KEY_ASKS_MAX);
         let mut status = ReloadStatus::default();
@@ -293,7 +305,7 @@ impl Control {
     }
 
     fn install(&mut self, installation: Installation) -> u64 {
-        let Installation { table, keys, tls, live } = installation;
+        let Installation { table, keys, tls, downstreams, live } = installation;
         let now = self.state.clock.now();
         let before = self.state.view();
         self.fleet.adopt(&table, now);
@@ -306,6 +318,7 @@ impl Control {
             // A reload does not know what was fetched while it read its files.
             keys: Arc::new(KeyRing::clone(&keys).adopt(&before.keys)),
             tls,
+            downstreams,
             live,
             standings: self.fleet.standings(),
             tenants,
@@ -469,6 +482,7 @@ impl Control {
             table: Arc::clone(&before.table),
             keys,
             tls: Arc::clone(&before.tls),
+            downstreams: Arc::clone(&before.downstreams),
             live: Arc::clone(&before.live),
             standings: self.fleet.standings(),
             tenants: Arc::clone(&before.tenants),

@@ -11,6 +11,7 @@ use super::tenants::TenantCells;
 use crate::auth::KeyRing;
 use crate::settings::Live;
 use crate::tls::Upstreams;
+use crate::tls::downstream::Downstreams;
 
 /// One immutable snapshot of everything that decides about a request.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct View {
     pub keys: Arc<KeyRing>,
     /// What its endpoints are spoken to with.
     pub tls: Arc<Upstreams>,
+    /// How listeners shake hands with clients.
+    pub downstreams: Arc<Downstreams>,
     /// The live part of gateway.toml.
     pub live: Arc<Live>,
     /// Who may serve.

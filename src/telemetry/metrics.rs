@@ -25,6 +25,8 @@ pub struct Scrape {
     pub edges: Vec<(Box<str>, Box<str>, bool)>,
     /// The issuers whose keys are fetched.
     pub issuers: Vec<IssuerGauges>,
+    /// The certificates of listeners: listener, first name, last second since 1970.
+    pub certificates: Vec<(Box<str>, Box<str>, i64)>,
     /// The table in force.
     pub config: ConfigGauges,
     /// Tenants that were active within the last minutes.
@@ -273,6 +275,16 @@ const KEYS_AGE: Family = gauge(
     &["issuer"],
     "Time since an issuer's keys were last fetched.",
 );
+const HANDSHAKES: Family = counter(
+    "stampgate_tls_handshakes_total",
+    &["listener", "result"],
+    "TLS handshakes with clients: ok, resumed, or why there is no session.",
+);
+const NOT_AFTER: Family = gauge(
+    "stampgate_tls_certificate_not_after_timestamp_seconds",
+    &["listener", "name"],
+    "When the certificate that is shown for a name expires, since 1970.",
+);
 const LOG_DROPPED: Family = counter(
     "stampgate_access_log_dropped_total",
     &[],
@@ -308,6 +320,7 @@ pub fn render(scrape: &Scrape) -> String {
     text.counters(&RATE_LIMITED, by_tier(&counts.limited));
     text.one(&ACTIVE_TENANTS, scrape.active_tenants as f64);
     issuers(&mut text, &scrape.issuers);
+    sessions(&mut text, scrape);
     text.one(&SELF_SUSPECT, f64::from(u8::from(scrape.is_suspect)));
     text.one(&LOG_DROPPED, scrape.access_log_dropped as f64);
     text.one(&PANICS, counts.panics as f64);
@@ -429,6 +442,20 @@ fn issuers(text: &mut Text, issuers: &[IssuerGauges]) {
     text.values(&KEYS, issuers.iter().map(|it| (vec![&*it.issuer], it.keys as f64)));
     let ages = issuers.iter().filter_map(|it| Some((vec![&*it.issuer], it.age_s?)));
     text.values(&KEYS_AGE, ages);
+}
+
+fn sessions(text: &mut Text, scrape: &Scrape) {
+    let handshakes = scrape.counts.handshakes.iter().map(|((listener, result), count)| {
+        (vec![scrape.labels.listener(*listener), *result], *count)
+    });
+    text.counters(&HANDSHAKES, handshakes);
+    // Of two certificates of one name, the one that expires first counts.
+    let mut soonest: BTreeMap<Vec<&str>, i64> = BTreeMap::new();
+    for (listener, name, not_after_s) in &scrape.certificates {
+        let known = soonest.entry(vec![listener, name]).or_insert(*not_after_s);
+        *known = (*known).min(*not_after_s);
+    }
+    text.values(&NOT_AFTER, soonest.into_iter().map(|(labels, at)| (labels, at as f64)));
 }
 
 fn config(text: &mut Text, config: ConfigGauges) {

@@ -114,6 +114,8 @@ pub struct WorkerCounts {
     pub idle_connections: HashMap<u32, u32>,
     /// Client connections by listener; filled in when the copy is made.
     pub client_connections: HashMap<u16, u32>,
+    /// `tls_handshakes_total`, by listener and result.
+    pub handshakes: Vec<((u16, &'static str), u64)>,
     /// Panics that were caught and answered with 500.
     pub panics: u64,
 }
@@ -130,6 +132,11 @@ impl WorkerCounts {
     /// Counts what came of a request's clues.
     pub fn resolved(&mut self, source: &'static str, result: &'static str) {
         add(&mut self.resolutions, (source, result), 1);
+    }
+
+    /// Counts a handshake at a listener.
+    pub fn shook_hands(&mut self, listener: u16, result: &'static str) {
+        add(&mut self.handshakes, (listener, result), 1);
     }
 
     /// Counts a request that was turned away for its tenant's limits.
@@ -154,6 +161,9 @@ impl WorkerCounts {
         add_all(&mut self.tokens, &other.tokens);
         add_all(&mut self.idle_connections, &other.idle_connections);
         add_all(&mut self.client_connections, &other.client_connections);
+        for &(labels, count) in &other.handshakes {
+            add(&mut self.handshakes, labels, count);
+        }
         self.panics += other.panics;
     }
 }

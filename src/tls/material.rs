@@ -21,7 +21,7 @@ use crate::clock::Clock;
 pub const TLS_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What is spoken over a session.
-const HTTP_1_1: &[u8] = b"http/1.1";
+pub(super) const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// What is wrong with a file of TLS.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,9 @@ pub enum TlsFault {
         /// Why.
         source: rustls::Error,
     },
+    /// Its certificate is for nobody.
+    #[error("the certificate in {} names no host: it has no subject alternative name", .0.display())]
+    NoNames(PathBuf),
     /// The system trusts nobody.
     #[error("the system has no certificate that could vouch for a stamp")]
     NoRoots,
@@ -93,6 +96,7 @@ impl TlsFault {
                  encrypted"
             }
             Self::BadKey { .. } => "name the private key that `cert` was issued for",
+            Self::NoNames(_) => "have one issued with the hosts as subject alternative names",
             Self::NoRoots => {
                 "install the system's certificates, or name one: `tls = { ca = \"...\" }`"
             }
@@ -188,7 +192,7 @@ impl<'a, 'r> Sources<'a, 'r> {
         let mut errors = Vec::new();
         let mut read = |path: Option<&PathBuf>| {
             let path = path?;
-            self.read_file(path).map_err(|fault| errors.push(in_file(path, fault))).ok()
+            read_file(path, self.read).map_err(|fault| errors.push(in_file(path, fault))).ok()
         };
         let identity = policy.identity.as_ref();
         let bytes = Read {
@@ -197,15 +201,6 @@ impl<'a, 'r> Sources<'a, 'r> {
             key: read(identity.map(|own| &own.key)),
         };
         if errors.is_empty() { Ok(bytes) } else { Err(errors) }
-    }
-
-    fn read_file(&mut self, path: &Path) -> Result<Arc<[u8]>, TlsFault> {
-        let bytes =
-            (self.read)(path).map_err(|source| TlsFault::Read { path: path.to_owned(), source })?;
-        if bytes.len() > TLS_FILE_BYTES_MAX {
-            return Err(TlsFault::TooLarge(path.to_owned()));
-        }
-        Ok(bytes)
     }
 
     fn read_system(&mut self) {
@@ -288,7 +283,16 @@ impl<'a, 'r> Sources<'a, 'r> {
     }
 }
 
-fn in_file(path: &Path, fault: TlsFault) -> TlsError {
+/// A file of TLS, which is never large.
+pub(super) fn read_file(path: &Path, read: &mut ReadFile<'_>) -> Result<Arc<[u8]>, TlsFault> {
+    let bytes = read(path).map_err(|source| TlsFault::Read { path: path.to_owned(), source })?;
+    if bytes.len() > TLS_FILE_BYTES_MAX {
+        return Err(TlsFault::TooLarge(path.to_owned()));
+    }
+    Ok(bytes)
+}
+
+pub(super) fn in_file(path: &Path, fault: TlsFault) -> TlsError {
     TlsError { path: Some(path.to_owned()), fault }
 }
 
@@ -309,18 +313,27 @@ fn own_identity<'a>(
         return Ok(None);
     };
     let chain = certificates(cert, chain)?;
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
-        let fault = if matches!(error, pem::Error::NoItemsFound) {
-            TlsFault::NoKey(path.clone())
-        } else {
-            TlsFault::Pem { path: path.clone(), source: error }
-        };
-        in_file(path, fault)
-    })?;
+    let key = private_key(path, key)?;
     Ok(Some(OwnIdentity { path, chain, key }))
 }
 
-fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The first private key of a file.
+pub(super) fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| {
+        let fault = if matches!(error, pem::Error::NoItemsFound) {
+            TlsFault::NoKey(path.to_owned())
+        } else {
+            TlsFault::Pem { path: path.to_owned(), source: error }
+        };
+        in_file(path, fault)
+    })
+}
+
+/// The certificates of a file: one at least.
+pub(super) fn certificates(
+    path: &Path,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let found =
         found.map_err(|source| in_file(path, TlsFault::Pem { path: path.to_owned(), source }))?;
@@ -332,7 +345,7 @@ fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>,
 
 /// The wall as the process's clock reads it.
 #[derive(Debug)]
-struct WallTime(Clock);
+pub(super) struct WallTime(pub(super) Clock);
 
 impl TimeProvider for WallTime {
     fn current_time(&self) -> Option<UnixTime> {

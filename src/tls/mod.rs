@@ -1,6 +1,8 @@
 //! TLS to stamps and to issuers of keys: the files that routing.toml names -> what each `https://`
-//! address is spoken to with, and the handshake. Verification has no switch.
+//! address is spoken to with, and the handshake. Verification has no switch. `downstream` is TLS with
+//! clients.
 
+pub mod downstream;
 mod material;
 
 use std::collections::BTreeMap;
@@ -43,11 +45,11 @@ pub struct UpstreamTls {
     name: ServerName<'static>,
 }
 
-/// A file of a stamp's TLS that cannot be used.
+/// A file of TLS that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{fault}")]
 pub struct TlsError {
-    /// Which file; `None` = the fault is in none of those that routing.toml names.
+    /// Which file; `None` = the fault is in none of those that are named.
     pub path: Option<PathBuf>,
     /// Why.
     #[source]

@@ -4,6 +4,7 @@
 pub mod admission;
 pub mod balance;
 pub mod breaker;
+pub mod certificate;
 pub mod claims;
 pub mod closing;
 pub mod clue;

@@ -1,7 +1,9 @@
 //! A client that sends exactly the bytes it is given and believes nothing that is not HTTP/1.1.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use rustls::ClientConfig;
 use serde_json::Value;
 use socket2::SockRef;
 use std::time::Duration;
@@ -10,11 +12,12 @@ use tokio::net::TcpStream;
 
 use super::deadline::within;
 use super::http1::{Broken, Framing, Head, Request, Wire, lossy};
+use super::tls::Stream;
 
 /// One connection to the gateway (or to a stamp).
 #[derive(Debug)]
 pub struct Client {
-    wire: Wire<TcpStream>,
+    wire: Wire<Stream>,
 }
 
 /// A whole response.
@@ -36,7 +39,24 @@ impl Client {
     pub async fn try_connect(address: SocketAddr) -> std::io::Result<Self> {
         let stream = within("a connection", TcpStream::connect(address)).await?;
         stream.set_nodelay(true)?;
+        Ok(Self { wire: Wire::new(Stream::Plain(stream)) })
+    }
+
+    /// Connects over TLS with a peer of this name, or says why not.
+    pub async fn try_connect_tls(
+        address: SocketAddr,
+        config: &Arc<ClientConfig>,
+        name: &str,
+    ) -> std::io::Result<Self> {
+        let stream = within("a connection", TcpStream::connect(address)).await?;
+        stream.set_nodelay(true)?;
+        let stream = within("a session", Stream::connect(stream, config, name)).await?;
         Ok(Self { wire: Wire::new(stream) })
+    }
+
+    /// The connection itself.
+    pub fn stream(&self) -> &Stream {
+        &self.wire.stream
     }
 
     /// Sends these bytes and no others.
@@ -46,7 +66,11 @@ impl Client {
 
     /// As [`Self::send`]; a peer that has closed already is no failure of the test.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
-        within("room to send", self.wire.stream.write_all(bytes.as_ref())).await
+        within("room to send", async {
+            self.wire.stream.write_all(bytes.as_ref()).await?;
+            self.wire.stream.flush().await
+        })
+        .await
     }
 
     /// Sends part of `bytes` and waits as long as it takes: for tests of back-pressure.
@@ -148,9 +172,14 @@ impl Client {
         within("the peer to close", self.wire.rest()).await.unwrap_or_default()
     }
 
+    /// What comes until the peer ends the connection, if it ends it as it should.
+    pub async fn ended(&mut self) -> Result<Vec<u8>, Broken> {
+        within("the peer to end", self.wire.rest()).await
+    }
+
     /// Ends the connection with a reset, as a process that died would.
     pub fn abort(self) {
-        SockRef::from(&self.wire.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        SockRef::from(self.wire.stream.socket()).set_linger(Some(Duration::ZERO)).unwrap();
     }
 }
 

@@ -4,6 +4,7 @@ pub mod client;
 pub mod command;
 pub mod crowd;
 pub mod deadline;
+pub mod door;
 pub mod faults;
 pub mod files;
 pub mod gateway;

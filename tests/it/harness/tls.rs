@@ -8,13 +8,17 @@ use std::task::{Context, Poll};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{HandshakeKind, RootCertStore, ServerConfig};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+static OLD: &[&SupportedProtocolVersion] = &[&TLS12];
+static LATE: &[&SupportedProtocolVersion] = &[&TLS13];
+static BOTH: &[&SupportedProtocolVersion] = &[&TLS12, &TLS13];
 
 /// Who issues certificates.
 pub struct Authority {
@@ -45,7 +49,26 @@ impl Authority {
 
     /// A certificate for this name or address.
     pub fn issues(&self, name: &str) -> Papers {
-        self.sign(&CertificateParams::new(vec![name.to_owned()]).unwrap())
+        self.issues_for(&[name])
+    }
+
+    /// A certificate for these names and addresses.
+    pub fn issues_for(&self, names: &[&str]) -> Papers {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        self.sign(&CertificateParams::new(names).unwrap())
+    }
+
+    /// A certificate that is good until the end of that year.
+    pub fn issues_until(&self, name: &str, year: i32) -> Papers {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = date_time_ymd(year, 12, 31);
+        self.sign(&params)
+    }
+
+    /// A client that trusts this authority alone.
+    pub fn visitor(&self) -> Visitor {
+        let roots = self.roots();
+        Visitor { roots, papers: None, versions: BOTH, offers: vec![], names: true }
     }
 
     /// The same, expired years ago.
@@ -70,6 +93,11 @@ impl Authority {
 }
 
 impl Papers {
+    /// The certificate in DER.
+    pub fn der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.cert.as_bytes()).unwrap()
+    }
+
     /// How a stamp with these papers serves whoever comes.
     pub fn served(&self) -> Arc<ServerConfig> {
         self.server(None)
@@ -93,13 +121,68 @@ impl Papers {
                 builder.with_client_cert_verifier(verifier.build().unwrap())
             }
         };
-        let chain = vec![CertificateDer::from_pem_slice(self.cert.as_bytes()).unwrap()];
+        let chain = vec![self.der()];
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
         Arc::new(builder.with_single_cert(chain, key).unwrap())
     }
 }
 
-/// A connection to a fake stamp.
+/// How a client shakes hands with the gateway.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    roots: Arc<RootCertStore>,
+    papers: Option<Papers>,
+    versions: &'static [&'static SupportedProtocolVersion],
+    offers: Vec<Vec<u8>>,
+    names: bool,
+}
+
+impl Visitor {
+    /// Shows these papers where it is asked to.
+    pub fn shows(self, papers: &Papers) -> Self {
+        Self { papers: Some(papers.clone()), ..self }
+    }
+
+    /// Speaks TLS 1.2 and nothing newer.
+    pub fn of_old(self) -> Self {
+        Self { versions: OLD, ..self }
+    }
+
+    /// Speaks TLS 1.3 and nothing older.
+    pub fn of_late(self) -> Self {
+        Self { versions: LATE, ..self }
+    }
+
+    /// Offers to speak these (ALPN).
+    pub fn offers(self, protocols: &[&str]) -> Self {
+        Self { offers: protocols.iter().map(|name| name.as_bytes().to_vec()).collect(), ..self }
+    }
+
+    /// Does not say whom it wants to talk to.
+    pub fn names_nobody(self) -> Self {
+        Self { names: false, ..self }
+    }
+
+    /// What its connections have in common: sessions, above all.
+    pub fn config(self) -> Arc<ClientConfig> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_protocol_versions(self.versions)
+            .unwrap()
+            .with_root_certificates(self.roots);
+        let mut config = match &self.papers {
+            None => builder.with_no_client_auth(),
+            Some(papers) => {
+                let key = PrivateKeyDer::from_pem_slice(papers.key.as_bytes()).unwrap();
+                builder.with_client_auth_cert(vec![papers.der()], key).unwrap()
+            }
+        };
+        config.alpn_protocols = self.offers;
+        config.enable_sni = self.names;
+        Arc::new(config)
+    }
+}
+
+/// A connection to a fake stamp, or to the gateway.
 #[derive(Debug)]
 pub enum Stream {
     Plain(TcpStream),
@@ -111,7 +194,30 @@ impl Stream {
     pub async fn accept(socket: TcpStream, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
         let Some(config) = tls else { return Ok(Self::Plain(socket)) };
         let session = TlsAcceptor::from(config).accept(socket).await?;
-        Ok(Self::Tls(Box::new(session)))
+        Ok(Self::Tls(Box::new(session.into())))
+    }
+
+    /// Shakes hands with a peer that must have this name.
+    pub async fn connect(
+        socket: TcpStream,
+        config: &Arc<ClientConfig>,
+        name: &str,
+    ) -> io::Result<Self> {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let session = TlsConnector::from(Arc::clone(config)).connect(name, socket).await?;
+        Ok(Self::Tls(Box::new(session.into())))
+    }
+
+    /// The certificate that the peer showed.
+    pub fn peer_certificate(&self) -> Option<CertificateDer<'static>> {
+        let Self::Tls(session) = self else { return None };
+        session.get_ref().1.peer_certificates()?.first().cloned()
+    }
+
+    /// What both have agreed to speak (ALPN).
+    pub fn protocol(&self) -> Option<String> {
+        let Self::Tls(session) = self else { return None };
+        session.get_ref().1.alpn_protocol().map(super::http1::lossy)
     }
 
     /// Was a session of before taken up again?

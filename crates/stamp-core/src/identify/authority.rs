@@ -6,6 +6,7 @@ use http::Version;
 use http::header::HOST;
 
 use super::{Head, IdentifyError, named};
+use crate::certificate::{CertificateIndex, Certificates};
 use crate::clue::{Clue, Source};
 use crate::host::{self, Authority, label_under};
 use crate::id::TenantId;
@@ -42,6 +43,18 @@ pub fn of_host<'a>(
         return Err(IdentifyError::Misdirected);
     }
     Ok((clue, demands_verified))
+}
+
+/// On TLS, the host must be one that the certificate in use is for (RFC 9110, section 7.4); a request
+/// that names none passes here.
+pub fn check_covered(
+    head: &Head<'_>,
+    certificates: &Certificates,
+    in_use: CertificateIndex,
+) -> Result<(), IdentifyError> {
+    let is_covered =
+        authority(head)?.is_none_or(|authority| certificates.covers(in_use, &authority.host));
+    if is_covered { Ok(()) } else { Err(IdentifyError::Misdirected) }
 }
 
 fn by_pattern<'h>(name: &'h str, rules: &HostRules) -> Result<Option<Clue<'h>>, IdentifyError> {

@@ -8,7 +8,7 @@ mod cookie;
 
 use http::{HeaderMap, HeaderValue, Version};
 
-pub use authority::of_host;
+pub use authority::{check_covered, of_host};
 
 use crate::claims::{Claims, Verified};
 use crate::clue::{Clue, Clues, Source};

@@ -418,3 +418,32 @@ fn a_token_that_is_there_twice_is_malformed() {
     let request_with = request(&[("x-token", b"x.y.z"), ("x-token", b"x.y.z")]);
     assert_eq!(token_in(&header, &request_with), Err(twice));
 }
+
+#[test]
+fn over_tls_a_host_is_asked_for_over_its_own_certificate() {
+    use crate::certificate::{CertificateIndex, CertificateName, Certificates};
+
+    let names = ["*.app.test", "acme.app.test"].map(|text| [CertificateName::parse(text).unwrap()]);
+    let known = Certificates::new(names.iter().map(<[_; 1]>::as_slice));
+    let checked = |host: &str, in_use| {
+        let request = to(host);
+        let head = Head { version: request.version, authority: None, headers: &request.headers };
+        check_covered(&head, &known, CertificateIndex(in_use))
+    };
+    assert_eq!(checked("globex.app.test", 0), Ok(()));
+    assert_eq!(checked("GLOBEX.app.test:443", 0), Ok(()));
+    assert_eq!(checked("acme.app.test", 1), Ok(()));
+    assert_eq!(checked("acme.app.test", 0), Err(IdentifyError::Misdirected));
+    assert_eq!(checked("globex.app.test", 1), Err(IdentifyError::Misdirected));
+    assert_eq!(checked("other.test", 0), Err(IdentifyError::Misdirected));
+    assert!(matches!(checked("a b", 0), Err(IdentifyError::Host(_))));
+}
+
+#[test]
+fn over_tls_a_request_of_old_without_a_host_passes() {
+    use crate::certificate::{CertificateIndex, Certificates};
+
+    let headers = HeaderMap::new();
+    let head = Head { version: Version::HTTP_10, authority: None, headers: &headers };
+    assert_eq!(check_covered(&head, &Certificates::default(), CertificateIndex(0)), Ok(()));
+}
