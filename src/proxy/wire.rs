@@ -109,12 +109,8 @@ impl WireState {
         self.read_total.store(self.read_total() + read as u64, Relaxed);
     }
 
-    fn note_blocked<T>(&self, written: &Poll<T>) {
-        self.write_blocked.store(written.is_pending(), Relaxed);
-    }
-
     fn count_written(&self, written: &Poll<io::Result<usize>>) {
-        self.note_blocked(written);
+        self.write_blocked.store(written.is_pending(), Relaxed);
         if let Poll::Ready(Ok(written)) = written {
             self.written_total.store(self.written_total() + *written as u64, Relaxed);
         }
@@ -215,10 +211,8 @@ impl Wire {
     }
 
     fn note_written(&self, written: &Poll<io::Result<usize>>) {
-        if self.socket.is_tls() {
-            // What the client took is counted beneath.
-            self.state.note_blocked(written);
-        } else {
+        // Beneath TLS it is counted there.
+        if !self.socket.is_tls() {
             self.state.count_written(written);
         }
     }
@@ -459,13 +453,7 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let wire = self.get_mut();
-        let flushed = Pin::new(&mut wire.socket).poll_flush(context);
-        if wire.socket.is_tls() {
-            // TLS takes more than the client does, and sends the rest here.
-            wire.state.note_blocked(&flushed);
-        }
-        flushed
+        Pin::new(&mut self.get_mut().socket).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

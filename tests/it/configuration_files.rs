@@ -87,7 +87,6 @@ async fn keys_that_have_no_effect_yet_are_unknown() {
     for later in [
         "[limits]\nh2_concurrent_streams = 128\n",
         "[limits]\nh2_pending_resets = 20\n",
-        "[listener.tls]\ncertificates = []\n",
         "[traces]\notlp_endpoint = \"\"\n",
         "[metrics]\ntenant_label = false\n",
     ] {

@@ -231,7 +231,7 @@ async fn a_trusted_proxy_speaks_for_its_clients_and_not_of_itself() {
 
 /// Runs a program of the system; `None`, said on stderr, where there is none.
 async fn foreign(program: &str, arguments: &[&str]) -> Option<String> {
-    let is_there = std::process::Command::new(program).arg("version").output().is_ok();
+    let is_there = std::process::Command::new(program).arg("--version").output().is_ok();
     if !is_there {
         eprintln!("NOT TRIED: there is no {program} here");
         return None;

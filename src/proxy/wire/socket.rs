@@ -143,3 +143,77 @@ impl AsyncWrite for Metered {
         Pin::new(&mut self.get_mut().socket).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use rcgen::KeyPair;
+    use rustls::crypto::aws_lc_rs::default_provider;
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use socket2::SockRef;
+    use stamp_core::framing::HeadLimits;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::*;
+    use crate::proxy::wire::Wire;
+
+    /// How the one side and the other shake hands.
+    fn configs() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+        let key = KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der().clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let secret = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let server = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], secret)
+            .unwrap();
+        (Arc::new(client), Arc::new(server))
+    }
+
+    #[tokio::test]
+    async fn what_tls_holds_back_is_not_taken_and_the_client_is_waited_for() {
+        let (client, server) = configs();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connecting = TcpStream::connect(listener.local_addr().unwrap());
+        let (near, far) = tokio::join!(connecting, listener.accept());
+        let (near, (far, _)) = (near.unwrap(), far.unwrap());
+        // Less than TLS takes at once.
+        SockRef::from(&far).set_send_buffer_size(4096).unwrap();
+        SockRef::from(&near).set_recv_buffer_size(4096).unwrap();
+        let state = WireState::new();
+        let name = ServerName::try_from("a.test").unwrap();
+        let connecting = TlsConnector::from(client).connect(name, near);
+        let accepting = TlsAcceptor::from(server).accept(Metered::new(far, Arc::clone(&state)));
+        let (near, far) = tokio::join!(connecting, accepting);
+        let (mut near, far) = (near.unwrap(), ClientSocket::Tls(Box::new(far.unwrap())));
+        let limits = HeadLimits { head_bytes_max: 1, fields_max: 1, uri_bytes_max: 1 };
+        let mut wire = Wire::new(far, Arc::clone(&state), limits);
+
+        let before = state.written_total();
+        let answer = [0; 48 * 1024];
+        let written = poll_fn(|it| Poll::Ready(Pin::new(&mut wire).poll_write(it, &answer))).await;
+        assert!(matches!(written, Poll::Ready(Ok(all)) if all == answer.len()), "{written:?}");
+        assert!(state.is_write_blocked());
+        assert!(state.written_total() - before < answer.len() as u64, "held back, yet counted");
+
+        let mut taken = vec![0; answer.len()];
+        let (flushed, read) = tokio::join!(wire.flush(), near.read_exact(&mut taken));
+        flushed.unwrap();
+        read.unwrap();
+        assert!(!state.is_write_blocked());
+        assert!(state.written_total() - before >= answer.len() as u64);
+    }
+}

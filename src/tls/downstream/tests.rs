@@ -1,5 +1,7 @@
 //! Files of listeners: what is read, what is refused, and what a reload keeps.
 
+mod pace;
+
 use std::io;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
