@@ -2,7 +2,6 @@
 //! and one timer watches whether the client keeps moving.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use tokio::time::Sleep;
 use super::Stop;
 use crate::proxy::wire::{Phase, Wire, WireState};
 use crate::proxy::worker::Worker;
-use crate::proxy::{Client, ProxyError, respond};
+use crate::proxy::{Caller, Client, ProxyError, respond};
 use crate::settings::Timeouts;
 
 /// How often a client that does not take its answer is looked at.
@@ -37,7 +36,7 @@ const HYPER_HEAD_BYTES_MIN: usize = 64 * 1024;
 pub(super) struct Connection {
     pub(super) worker: Rc<Worker>,
     pub(super) listener: u16,
-    pub(super) address: IpAddr,
+    pub(super) caller: Caller,
     pub(super) stop: watch::Receiver<Stop>,
 }
 
@@ -65,7 +64,7 @@ impl Connection {
         let client = Rc::new(Client::new(
             Rc::clone(&self.worker),
             Arc::clone(&state),
-            self.address,
+            self.caller,
             self.listener,
         ));
         let service = service_fn(move |request| {

@@ -138,6 +138,7 @@ fn listeners(raw: &Written<Vec<Written<RawListener>>>, report: &mut Report) -> V
             bind: listener.bind.value.0.iter().map(|bind| bind.value.0).collect(),
             protocols: listener.protocols.value.clone(),
             connections_max: at_least_one(listener.max_connections.0),
+            proxy_protocol: listener.proxy_protocol,
         });
     }
     listeners

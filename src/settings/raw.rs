@@ -6,7 +6,7 @@ use stamp_core::as_written;
 use stamp_core::document::{Bytes, Count, Lasting, OneOrMany, Percent, Ratio, Version, Written};
 
 use super::leaf::{AllowedHost, BindAddress, NameToken, Network};
-use super::{LogFormat, LogLevel, LogTarget, Protocol, Role};
+use super::{LogFormat, LogLevel, LogTarget, Protocol, ProxyProtocol, Role};
 
 as_written! {
     /// gateway.toml: the process.
@@ -61,11 +61,13 @@ as_written! {
         pub protocols: Written<Vec<Protocol>> = ["http/1.1"],
         /// The most connections.
         pub max_connections: Count<1, 10_000_000> = 50_000,
+        /// `required`: each connection begins with a PROXY header, version 1 or 2, from `[trust].proxies`; or `off`.
+        pub proxy_protocol: ProxyProtocol = "off",
     }
 
     /// Who may speak for others.
     pub(super) struct RawTrust {
-        /// Networks (CIDR) or addresses. Only these may set Forwarded, X-Forwarded-* and X-Request-Id.
+        /// Networks (CIDR) or addresses. Only these may set Forwarded, X-Forwarded-* and X-Request-Id, and send PROXY headers.
         pub proxies: Vec<Written<Network>> = [],
     }
 
@@ -89,7 +91,7 @@ as_written! {
 
     /// How long things may take.
     pub(super) struct RawTimeouts {
-        /// From accept to the first byte of a request.
+        /// From accept to the first byte of a request. A PROXY header must come whole within it too.
         pub first_byte: Lasting<1> = "10s",
         /// From the first byte of a request to the end of its head: 408.
         pub request_headers: Lasting<1> = "10s",

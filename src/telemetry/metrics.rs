@@ -212,6 +212,11 @@ const UPSTREAM_CONNECTIONS: Family = gauge(
 );
 const DOWNSTREAM_CONNECTIONS: Family =
     gauge("stampgate_downstream_connections", &["listener"], "Clients' connections.");
+const UNPROXIED: Family = counter(
+    "stampgate_proxy_protocol_refused_total",
+    &["listener", "reason"],
+    "Connections closed for want of the PROXY header that their listener demands.",
+);
 const POOL_WAIT: Family = histogram(
     "stampgate_pool_wait_seconds",
     &["stamp"],
@@ -378,6 +383,12 @@ fn requests(text: &mut Text, scrape: &Scrape) {
     let clients =
         clients.map(|(listener, count)| (vec![labels.listener(*listener)], f64::from(*count)));
     text.values(&DOWNSTREAM_CONNECTIONS, clients);
+    let unproxied = counts.unproxied.iter();
+    text.counters(
+        &UNPROXIED,
+        unproxied
+            .map(|((listener, reason), count)| (vec![labels.listener(*listener), reason], *count)),
+    );
 }
 
 fn stamps(text: &mut Text, scrape: &Scrape) {
