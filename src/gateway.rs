@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::diagnostics::Report;
 use crate::listen::{self, Admissions, BindError, Bound, Listener, Stop};
 use crate::proxy::worker::Worker;
-use crate::settings::{LogTarget, Settings};
+use crate::settings::{LogTarget, ProxyProtocol, Settings};
 use crate::source::{self, ReloadAsk, Reloader};
 use crate::state::{Mail, Mailboxes, OpenError, Start, Started, State, forget_idle_tenants};
 use crate::telemetry::access_log::AccessLog;
@@ -332,6 +332,15 @@ fn announce(settings: &Settings, addresses: &Addresses) -> Result<(), RunError> 
     let text = serde_json::to_vec(addresses).map_err(io::Error::from);
     text.and_then(|text| disk::replace(&path, &text)).map_err(system("write ports.json"))?;
     tracing::info!(admin = %addresses.admin, listeners = ?addresses.listeners, "serving");
+    for listener in &settings.listeners {
+        let is_proxied = listener.proxy_protocol == ProxyProtocol::Required;
+        if is_proxied && settings.live.trusted_proxies.is_empty() {
+            tracing::warn!(
+                listener = %listener.name,
+                "no proxy is trusted: until one is, every connection to this listener is closed"
+            );
+        }
+    }
     Ok(())
 }
 
@@ -357,8 +366,9 @@ fn start_workers(force: Workforce<'_>) -> Result<Vec<JoinHandle<()>>, RunError> 
     let mut workers = Vec::new();
     for (place, mail) in force.mail.into_iter().enumerate() {
         let own = sockets.iter_mut().filter_map(|(index, sockets)| {
-            let is_tls = force.settings.listeners.get(usize::from(*index))?.is_tls;
-            Some(Listener { index: *index, is_tls, socket: sockets.next()? })
+            let settings = force.settings.listeners.get(usize::from(*index))?;
+            let (is_tls, proxy_protocol) = (settings.is_tls, settings.proxy_protocol);
+            Some(Listener { index: *index, is_tls, proxy_protocol, socket: sockets.next()? })
         });
         let desk = Desk {
             place,

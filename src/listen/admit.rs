@@ -53,26 +53,34 @@ impl Admissions {
         per_client_max: Option<NonZeroU32>,
     ) -> Option<Admitted> {
         let open = self.listeners.get(usize::from(listener))?;
-        let mut admitted = Admitted { admissions: Arc::clone(self), listener, client: None };
+        let admitted = Admitted { admissions: Arc::clone(self), listener, client: None };
         if open.count.fetch_add(1, Ordering::Relaxed) >= open.max {
             return None;
         }
-        if let Some(per_client_max) = per_client_max {
-            let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = clients.entry(client).or_default();
-            if *count >= per_client_max.get() {
-                drop(clients);
-                return None;
-            }
-            *count += 1;
-            admitted.client = Some(client);
-        }
-        Some(admitted)
+        admitted.by_client(client, per_client_max)
     }
 
     /// Open connections by listener.
     pub fn open(&self) -> impl Iterator<Item = u32> {
         self.listeners.iter().map(|open| open.count.load(Ordering::Relaxed))
+    }
+}
+
+impl Admitted {
+    /// Counts it for this client too, unless that has its fill. For a connection that was let in
+    /// before it was known whose it is.
+    pub fn by_client(mut self, client: IpAddr, max: Option<NonZeroU32>) -> Option<Self> {
+        let Some(max) = max else { return Some(self) };
+        let mut clients = self.admissions.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = clients.entry(client).or_default();
+        let has_room = *count < max.get();
+        *count += u32::from(has_room);
+        drop(clients);
+        if !has_room {
+            return None;
+        }
+        self.client = Some(client);
+        Some(self)
     }
 }
 

@@ -2,7 +2,6 @@
 //! and one timer watches whether the client keeps moving.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use tokio::time::Sleep;
 use super::{Admissions, Stop};
 use crate::proxy::wire::{Phase, Wire, WireState};
 use crate::proxy::worker::Worker;
-use crate::proxy::{Client, ProxyError, respond};
+use crate::proxy::{Caller, Client, ProxyError, respond};
 use crate::settings::Timeouts;
 use crate::tls::downstream::Pace;
 
@@ -39,7 +38,7 @@ pub(super) struct Connection {
     pub(super) worker: Rc<Worker>,
     pub(super) listener: u16,
     pub(super) is_tls: bool,
-    pub(super) address: IpAddr,
+    pub(super) caller: Caller,
     pub(super) stop: watch::Receiver<Stop>,
     pub(super) admissions: Arc<Admissions>,
     pub(super) pace: Rc<Pace>,
@@ -70,7 +69,7 @@ impl Connection {
         let client = Rc::new(Client::new(
             Rc::clone(&self.worker),
             Arc::clone(&state),
-            (self.address, self.listener),
+            (self.caller, self.listener),
             session,
         ));
         let service = service_fn(move |request| {
@@ -99,9 +98,12 @@ impl Connection {
         }
     }
 
-    /// Answers a connection that there is no room for.
+    /// Answers a connection that there is no room for. Whoever expects TLS understands no answer
+    /// before it.
     pub(super) async fn turn_away(self, socket: TcpStream) {
-        self.refuse(socket, &ProxyError::Overloaded).await;
+        if !self.is_tls {
+            self.refuse(socket, &ProxyError::Overloaded).await;
+        }
     }
 
     /// A last answer, without hyper.

@@ -80,7 +80,7 @@ impl Connection {
             Ok((socket, session)) => Some((socket, Some(session))),
             Err(_) => {
                 // Not louder: whoever connects could fill the log.
-                tracing::debug!(client = %self.address, reason = result, "no TLS session");
+                tracing::debug!(client = %self.caller.address(), reason = result, "no TLS session");
                 None
             }
         }

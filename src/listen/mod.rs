@@ -5,7 +5,10 @@ mod admit;
 mod bind;
 mod connection;
 mod handshake;
+mod proxied;
 
+use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +19,9 @@ use tokio::sync::watch;
 pub use admit::{Admissions, Admitted};
 pub use bind::{BindError, Bound, bind};
 
+use crate::proxy::Caller;
 use crate::proxy::worker::Worker;
+use crate::settings::{Live, ProxyProtocol};
 use crate::tls::downstream::Pace;
 
 /// How far the stop of the process has come.
@@ -43,6 +48,8 @@ pub struct Listener {
     pub is_tls: bool,
     /// The bound socket.
     pub socket: std::net::TcpListener,
+    /// Must proxies say whose a connection is?
+    pub proxy_protocol: ProxyProtocol,
 }
 
 /// Accepts and serves until the process stops.
@@ -74,28 +81,35 @@ pub(crate) async fn accept(
         };
         let address = address.ip().to_canonical();
         let live = Arc::clone(&worker.view().live);
-        let exempt = live.trusts(address);
-        let per_client = live.limits.connections_per_client_max.filter(|_| !exempt);
+        let is_proxied = listener.proxy_protocol == ProxyProtocol::Required;
+        let per_client = per_client(&live, address).filter(|_| !is_proxied);
         let admitted = admissions.admit(listener.index, address, per_client);
         let connection = connection::Connection {
             worker: Rc::clone(&worker),
             listener: listener.index,
             is_tls: listener.is_tls,
-            address,
+            caller: Caller::At(address),
             admissions: Arc::clone(&admissions),
             pace: Rc::clone(&pace),
             stop: stop.clone(),
         };
+        if is_proxied {
+            tokio::task::spawn_local(connection.serve_proxied(client, admitted));
+            continue;
+        }
         tokio::task::spawn_local(async move {
             match admitted {
                 Some(admitted) => {
                     connection.serve(client).await;
                     drop(admitted);
                 }
-                // Whoever expects TLS understands no answer before it.
-                None if connection.is_tls => {}
                 None => connection.turn_away(client).await,
             }
         });
     }
+}
+
+/// How many connections this client may have, if there is a limit for it.
+fn per_client(live: &Live, client: IpAddr) -> Option<NonZeroU32> {
+    live.limits.connections_per_client_max.filter(|_| !live.trusts(client))
 }

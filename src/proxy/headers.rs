@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use stamp_core::forwarded::{Chain, X_FORWARDED_FOR};
 use stamp_core::identify::Peer;
 use stamp_core::table::HeaderRules;
 
@@ -20,7 +21,6 @@ pub(super) const X_STAMP_TENANT: HeaderName = HeaderName::from_static("x-stamp-t
 pub(super) const X_STAMP_HOME: HeaderName = HeaderName::from_static("x-stamp-home");
 /// The request's id.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// The client's certificate (RFC 9440).
@@ -275,7 +275,8 @@ impl Provenance {
     }
 }
 
-/// Sets `Forwarded`, `X-Forwarded-*` and `Client-Cert`; what a trusted proxy said before stays in front.
+/// Sets `Forwarded`, `X-Forwarded-*` and `Client-Cert`; what a trusted proxy said before stays in front,
+/// as far as it is well-formed.
 pub(super) fn set_provenance(headers: &mut HeaderMap, provenance: &Provenance, peer: Peer) {
     let Some(host) = headers.get(header::HOST).cloned() else { return };
     let forwarded = provenance.forwarded(&host);
@@ -290,8 +291,12 @@ pub(super) fn set_provenance(headers: &mut HeaderMap, provenance: &Provenance, p
         }
         return;
     }
-    append_to_list(headers, header::FORWARDED, &forwarded);
-    append_to_list(headers, X_FORWARDED_FOR, &provenance.address);
+    let before = Chain::read(headers).sent_on();
+    let joined = |before: &str, own: &HeaderValue| {
+        header_value(&[before.as_bytes(), own.as_bytes()].concat())
+    };
+    headers.insert(header::FORWARDED, joined(&before.forwarded, &forwarded));
+    headers.insert(X_FORWARDED_FOR, joined(&before.x_forwarded_for, &provenance.address));
     headers.entry(X_FORWARDED_HOST).or_insert(host);
     headers.entry(X_FORWARDED_PROTO).or_insert_with(|| HeaderValue::from_static(provenance.proto));
 }
@@ -310,30 +315,6 @@ pub(super) fn append_to_list(headers: &mut HeaderMap, name: HeaderName, last: &H
         joined.extend_from_slice(value.as_bytes());
     }
     headers.insert(name, HeaderValue::from_bytes(&joined).unwrap_or_else(|_| last.clone()));
-}
-
-/// The client's address: the peer, or the first address from the right of `X-Forwarded-For` that
-/// is no trusted proxy.
-pub(super) fn client_address(
-    headers: &HeaderMap,
-    peer: IpAddr,
-    is_trusted: impl Fn(IpAddr) -> bool,
-) -> IpAddr {
-    if !is_trusted(peer) {
-        return peer;
-    }
-    let mut nearest = peer;
-    let fields: Vec<&HeaderValue> = headers.get_all(X_FORWARDED_FOR).iter().collect();
-    for item in
-        fields.into_iter().rev().flat_map(|field| list(field).collect::<Vec<_>>().into_iter().rev())
-    {
-        let Ok(address) = item.parse() else { break };
-        nearest = address;
-        if !is_trusted(address) {
-            break;
-        }
-    }
-    nearest
 }
 
 /// The request's id: a trusted proxy's, else a new UUID of version 7 (RFC 9562, section 5.7).
@@ -485,17 +466,5 @@ mod tests {
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["authorization", "host", "via"]);
-    }
-
-    #[test]
-    fn the_client_is_the_first_from_the_right_that_is_no_proxy() {
-        let mut headers = HeaderMap::new();
-        let chain = "203.0.113.9, 192.0.2.7, 10.0.0.2";
-        headers.insert(X_FORWARDED_FOR, HeaderValue::from_static(chain));
-        let proxy = |ip: IpAddr| matches!(ip, IpAddr::V4(ip) if ip.octets()[0] == 10);
-        let client = client_address(&headers, IpAddr::from([10, 0, 0, 1]), proxy);
-        assert_eq!(client, IpAddr::from([192, 0, 2, 7]));
-        let direct = client_address(&headers, IpAddr::from([198, 51, 100, 1]), proxy);
-        assert_eq!(direct, IpAddr::from([198, 51, 100, 1]));
     }
 }

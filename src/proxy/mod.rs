@@ -31,6 +31,7 @@ use std::task::Poll;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
+use stamp_core::forwarded::Chain;
 use stamp_core::identify::Peer;
 use stamp_core::retry::MethodClass;
 
@@ -46,14 +47,42 @@ use wire::WireState;
 use worker::{Worker, WorkerView};
 
 use crate::outbound::body::{BodyLimits, BodySource};
+use crate::settings::Live;
 use crate::tls::downstream::Session;
+
+/// Whose connection it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// Whoever is at this address.
+    At(IpAddr),
+    /// Somebody whom the proxy at this address could not name: nobody whose word counts.
+    Behind(IpAddr),
+}
+
+impl Caller {
+    /// The nearest address that is known.
+    pub(crate) const fn address(self) -> IpAddr {
+        match self {
+            Self::At(address) | Self::Behind(address) => address,
+        }
+    }
+
+    /// May it speak for others? A proxy that passes bytes on did not write what is in them: where
+    /// it told a client's address, that decides.
+    fn peer(self, live: &Live) -> Peer {
+        match self {
+            Self::At(address) if live.trusts(address) => Peer::Trusted,
+            Self::At(_) | Self::Behind(_) => Peer::Untrusted,
+        }
+    }
+}
 
 /// One client connection, as its requests see it.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
     pub(crate) wire: Arc<WireState>,
-    pub(crate) address: IpAddr,
+    pub(crate) caller: Caller,
     pub(crate) listener: u16,
     provenance: Provenance,
     /// `None` = in the clear.
@@ -74,16 +103,16 @@ impl Client {
     pub(crate) fn new(
         worker: Rc<Worker>,
         wire: Arc<WireState>,
-        (address, listener): (IpAddr, u16),
+        (caller, listener): (Caller, u16),
         session: Option<Session>,
     ) -> Self {
-        let provenance = Provenance::new(address, session.as_ref());
-        Self { worker, wire, address, listener, provenance, session }
+        let provenance = Provenance::new(caller.address(), session.as_ref());
+        Self { worker, wire, caller, listener, provenance, session }
     }
 
     /// Serves one request. Whatever happens, there is an answer, and it is recorded once.
     pub(crate) async fn serve(&self, request: Request<Incoming>) -> Response<Answer> {
-        let record = Record::begin(&self.worker, self.listener, self.address);
+        let record = Record::begin(&self.worker, self.listener, self.caller.address());
         let mut ending = Ending { record: Some(record), wire: Arc::clone(&self.wire) };
         let served = {
             let handling = pin!(handle(self, request, &mut ending));
@@ -135,7 +164,11 @@ async fn handle(
     let view = worker.view();
     let live = &view.live;
     record.take_request(&request, &view);
-    let peer = if live.trusts(client.address) { Peer::Trusted } else { Peer::Untrusted };
+    let peer = client.caller.peer(live);
+    if peer == Peer::Trusted {
+        let chain = Chain::read(request.headers());
+        record.client = chain.client(client.caller.address(), |ip| live.trusts(ip));
+    }
 
     let _admitted = worker.enter(live.limits.in_flight_max.get()).ok_or(ProxyError::Overloaded)?;
     identify::check_certificate(worker, client.session.as_ref(), &request)?;
@@ -206,8 +239,6 @@ fn prepare(
     {
         headers.insert(header::HOST, host);
     }
-    let address = headers::client_address(&headers, client.address, |ip| view.live.trusts(ip));
-    record.client = address;
     headers.reserve(FIELDS_ADDED);
     let hop = headers::strip_request(&mut headers, &view.table.identity.header, peer)?;
     // The chain names the peer that spoke to us; the log names the client behind it.

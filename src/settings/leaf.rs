@@ -10,7 +10,7 @@ use stamp_core::framing::is_token;
 use stamp_core::raw::parse_domain;
 use stamp_core::words;
 
-use super::{LogFormat, LogLevel, LogTarget, Protocol, Role};
+use super::{LogFormat, LogLevel, LogTarget, Protocol, ProxyProtocol, Role};
 
 /// The longest name of a gateway, a listener or a token.
 const NAME_BYTES_MAX: usize = 64;
@@ -137,6 +137,7 @@ impl FromToml for LogTarget {
 
 words! {
     Protocol { "http/1.1" => Self::Http1 }
+    ProxyProtocol { "off" => Self::Off, "required" => Self::Required }
     Role { "viewer" => Self::Viewer, "operator" => Self::Operator }
     LogFormat { "auto" => Self::Auto, "pretty" => Self::Pretty, "json" => Self::Json }
     LogLevel {

@@ -141,6 +141,7 @@ fn listeners(raw: &Written<Vec<Written<RawListener>>>, report: &mut Report) -> V
             protocols: listener.protocols.value.clone(),
             connections_max: at_least_one(listener.max_connections.0),
             is_tls: listener.tls.is_some(),
+            proxy_protocol: listener.proxy_protocol,
         });
     }
     listeners

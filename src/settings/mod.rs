@@ -59,7 +59,7 @@ pub struct Settings {
 /// What a reload of gateway.toml applies without a restart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Live {
-    /// Peers that may set Forwarded, X-Forwarded-* and X-Request-Id.
+    /// Peers that may set Forwarded, X-Forwarded-* and X-Request-Id, and send PROXY headers.
     pub trusted_proxies: Vec<IpNet>,
     /// What one client, or all together, may take.
     pub limits: Limits,
@@ -100,6 +100,17 @@ pub struct Listener {
     pub connections_max: NonZeroU32,
     /// Does it speak TLS? How, stands in `Live`.
     pub is_tls: bool,
+    /// Must proxies say whose a connection is?
+    pub proxy_protocol: ProxyProtocol,
+}
+
+/// Must proxies say whose a connection is?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A connection is its peer's.
+    Off,
+    /// Each begins with a header of version 1 or 2, from one of `[trust].proxies`.
+    Required,
 }
 
 /// What is spoken on a listener.

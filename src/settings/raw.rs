@@ -7,7 +7,7 @@ use stamp_core::document::{Bytes, Count, Lasting, OneOrMany, Percent, Ratio, Ver
 
 use super::leaf::{AllowedHost, BindAddress, NameToken, Network};
 use super::tls::ClientAuthWord;
-use super::{LogFormat, LogLevel, LogTarget, Protocol, Role, TlsVersion};
+use super::{LogFormat, LogLevel, LogTarget, Protocol, ProxyProtocol, Role, TlsVersion};
 
 as_written! {
     /// gateway.toml: the process.
@@ -62,6 +62,8 @@ as_written! {
         pub protocols: Written<Vec<Protocol>> = ["http/1.1"],
         /// The most connections.
         pub max_connections: Count<1, 10_000_000> = 50_000,
+        /// `required`: each connection begins with a PROXY header, version 1 or 2, from `[trust].proxies`; or `off`.
+        pub proxy_protocol: ProxyProtocol = "off",
         /// Speaks TLS. Without it: in the clear.
         pub tls: Option<Written<RawListenerTls>>,
     }
@@ -90,7 +92,7 @@ as_written! {
 
     /// Who may speak for others.
     pub(super) struct RawTrust {
-        /// Networks (CIDR) or addresses. Only these may set Forwarded, X-Forwarded-* and X-Request-Id.
+        /// Networks (CIDR) or addresses. Only these may set Forwarded, X-Forwarded-* and X-Request-Id, and send PROXY headers.
         pub proxies: Vec<Written<Network>> = [],
     }
 
@@ -118,7 +120,7 @@ as_written! {
     pub(super) struct RawTimeouts {
         /// From accept to the end of the TLS handshake.
         pub tls_handshake: Lasting<1> = "5s",
-        /// From accept, or the end of the TLS handshake, to the first byte of a request.
+        /// From accept, or the end of the TLS handshake, to the first byte of a request. A PROXY header must come whole within it too.
         pub first_byte: Lasting<1> = "10s",
         /// From the first byte of a request to the end of its head: 408.
         pub request_headers: Lasting<1> = "10s",

@@ -121,6 +121,17 @@ fn listeners_have_names_and_addresses_of_their_own() {
 }
 
 #[test]
+fn who_passes_connections_on_is_declared() {
+    let with = |word: &str| format!("{LISTENER}proxy_protocol = \"{word}\"\n");
+    assert_eq!(loaded(LISTENER).listeners[0].proxy_protocol, ProxyProtocol::Off);
+    assert_eq!(loaded(&with("required")).listeners[0].proxy_protocol, ProxyProtocol::Required);
+    check(
+        &with("require"),
+        "gateway.toml:5:18: unknown word \"require\"; help: did you mean `required`?",
+    );
+}
+
+#[test]
 fn port_zero_is_never_the_same_port() {
     let zero = "name = \"NAME\"\nbind = \"127.0.0.1:0\"\n";
     let two: String =

@@ -8,7 +8,14 @@ use std::fmt::Write;
 
 use super::histogram::{BOUNDS, Histogram};
 use super::worker::{METHODS, StampCounts, TierCounts, WorkerCounts};
-use families::*;
+use families::{
+    ACTIVE_TENANTS, ATTEMPTS, BUILD, CPU, DOWNSTREAM_CONNECTIONS, DRAIN_IN_FLIGHT, ENDPOINT_UP,
+    ERRORS, FAILOVER_ACTIVE, FAILOVERS, FDS, FDS_MAX, Family, GENERATION, HANDSHAKES, IN_FLIGHT,
+    KEY_FETCHES, KEYS, KEYS_AGE, Kind, LAST_RELOAD, LOG_DROPPED, NOT_AFTER, OVERHEAD, PANICS,
+    POOL_WAIT, RATE_LIMITED, RELOADS, REQUEST_DURATION, REQUESTS, RESIDENT, RESOLUTIONS, RETRIES,
+    SELF_SUSPECT, SHED, STAMP_STATE, STARTED, TOKENS, UNPROXIED, UPSTREAM_CONNECTIONS, VIRTUAL,
+    WORKER_LAG,
+};
 
 /// The `Content-Type` of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -219,6 +226,12 @@ fn requests(text: &mut Text, scrape: &Scrape) {
     let clients =
         clients.map(|(listener, count)| (vec![labels.listener(*listener)], f64::from(*count)));
     text.values(&DOWNSTREAM_CONNECTIONS, clients);
+    let unproxied = counts.unproxied.iter();
+    text.counters(
+        &UNPROXIED,
+        unproxied
+            .map(|((listener, reason), count)| (vec![labels.listener(*listener), reason], *count)),
+    );
 }
 
 fn stamps(text: &mut Text, scrape: &Scrape) {

@@ -116,6 +116,8 @@ pub struct WorkerCounts {
     pub client_connections: HashMap<u16, u32>,
     /// `tls_handshakes_total`, by listener and result.
     pub handshakes: Vec<((u16, &'static str), u64)>,
+    /// `proxy_protocol_refused_total`, by listener and reason.
+    pub unproxied: Vec<((u16, &'static str), u64)>,
     /// Panics that were caught and answered with 500.
     pub panics: u64,
 }
@@ -144,6 +146,11 @@ impl WorkerCounts {
         add_one(&mut self.limited, tier, reason);
     }
 
+    /// Counts a connection without the PROXY header that its listener demands.
+    pub fn unproxied(&mut self, listener: u16, reason: &'static str) {
+        add(&mut self.unproxied, (listener, reason), 1);
+    }
+
     /// Adds what another worker counted.
     pub fn merge(&mut self, other: &Self) {
         for (number, counts) in &other.stamps {
@@ -163,6 +170,9 @@ impl WorkerCounts {
         add_all(&mut self.client_connections, &other.client_connections);
         for &(labels, count) in &other.handshakes {
             add(&mut self.handshakes, labels, count);
+        }
+        for &(labels, count) in &other.unproxied {
+            add(&mut self.unproxied, labels, count);
         }
         self.panics += other.panics;
     }

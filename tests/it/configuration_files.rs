@@ -94,9 +94,14 @@ async fn keys_that_have_no_effect_yet_are_unknown() {
         let gateway = GATEWAY.replace("[admin]\n", &format!("{later}[admin]\n"));
         assert_refused(&gateway, ROUTING, &["gateway.toml:", "unknown"]).await;
     }
+}
+
+#[tokio::test]
+async fn a_word_that_is_none_is_refused_with_those_that_are() {
     let gateway =
-        GATEWAY.replace("name = \"public\"\n", "name = \"public\"\nproxy_protocol = \"off\"\n");
-    assert_refused(&gateway, ROUTING, &["gateway.toml:4:1", "unknown", "proxy_protocol"]).await;
+        GATEWAY.replace("name = \"public\"\n", "name = \"public\"\nproxy_protocol = \"v2\"\n");
+    let told = ["gateway.toml:4:18", "unknown word \"v2\"", "help: write \"off\" or \"required\""];
+    assert_refused(&gateway, ROUTING, &told).await;
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ pub mod failover;
 #[cfg(test)]
 mod fixture;
 pub mod fleet;
+pub mod forwarded;
 pub mod framing;
 pub mod health;
 pub mod host;
@@ -26,6 +27,7 @@ pub mod identify;
 pub mod jwks;
 pub mod operator;
 pub mod placement;
+pub mod proxy_protocol;
 pub mod rate;
 pub mod raw;
 pub mod reach;

@@ -99,6 +99,11 @@ pub(super) const UPSTREAM_CONNECTIONS: Family = gauge(
 );
 pub(super) const DOWNSTREAM_CONNECTIONS: Family =
     gauge("stampgate_downstream_connections", &["listener"], "Clients' connections.");
+pub(super) const UNPROXIED: Family = counter(
+    "stampgate_proxy_protocol_refused_total",
+    &["listener", "reason"],
+    "Connections closed for want of the PROXY header that their listener demands.",
+);
 pub(super) const POOL_WAIT: Family = histogram(
     "stampgate_pool_wait_seconds",
     &["stamp"],

@@ -1,6 +1,6 @@
 //! A client that sends exactly the bytes it is given and believes nothing that is not HTTP/1.1.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use socket2::SockRef;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::deadline::within;
 use super::http1::{Broken, Framing, Head, Request, Wire, lossy};
@@ -57,6 +57,14 @@ impl Client {
     /// The connection itself.
     pub fn stream(&self) -> &Stream {
         &self.wire.stream
+    }
+
+    /// Connects from another address of the loopback network.
+    pub async fn connect_from(from: IpAddr, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(from, 0)).unwrap();
+        let stream = within("a connection", socket.connect(address)).await.unwrap();
+        Self { wire: Wire::new(Stream::Plain(stream)) }
     }
 
     /// Sends these bytes and no others.
