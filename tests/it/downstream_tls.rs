@@ -9,6 +9,7 @@ use rustls::{AlertDescription, Error};
 use crate::harness::client::Client;
 use crate::harness::command::run;
 use crate::harness::door::Door;
+use crate::harness::gateway::Plan;
 use crate::harness::http1::get;
 use crate::harness::scene::{ACME, GLOBEX};
 use crate::harness::tls::Authority;
@@ -217,9 +218,7 @@ async fn a_certificate_that_nobody_vouches_for_is_refused_even_where_it_is_optio
 
 #[tokio::test]
 async fn a_trusted_proxy_speaks_for_its_clients_and_not_of_itself() {
-    let plan = |plan: crate::harness::gateway::Plan, _: &Authority| {
-        plan.set("trust", "proxies", "[\"127.0.0.1\"]")
-    };
+    let plan = |plan: Plan, _: &Authority| plan.set("trust", "proxies", "[\"127.0.0.1\"]");
     let door = Door::planned(REQUIRED, plan).await;
     let config = door.visitor().shows(&door.authority.issues("proxy")).config();
     let answer = door.ask(&config, ACME, &get(ACME, "/")).await.unwrap();
@@ -281,4 +280,23 @@ async fn openssl_finds_the_session_good() {
             assert!(told.contains("ALPN protocol: http/1.1"), "{told}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_proxy_says_whose_a_connection_is_before_the_handshake() {
+    let proxied = |plan: Plan, _: &Authority| {
+        plan.set("listener", "proxy_protocol", "\"required\"").set(
+            "trust",
+            "proxies",
+            "[\"127.0.0.1\"]",
+        )
+    };
+    let door = Door::planned("", proxied).await;
+    let (config, data) = (door.visitor().config(), door.pair.gateway.data);
+    let header = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n";
+    let mut client = Client::try_connect_tls(data, (header, &config), ACME).await.unwrap();
+    let answer = client.exchange(&get(ACME, "/")).await;
+    assert_eq!(answer.arrived("x-forwarded-for"), ["192.0.2.7"]);
+    assert_eq!(answer.arrived("x-forwarded-proto"), ["https"]);
+    assert!(door.try_visit(&config, ACME).await.is_err(), "no word of a proxy");
 }

@@ -42,14 +42,16 @@ impl Client {
         Ok(Self { wire: Wire::new(Stream::Plain(stream)) })
     }
 
-    /// Connects over TLS with a peer of this name, or says why not.
+    /// Sends these bytes in the clear, then connects over TLS with a peer of this name, or says why
+    /// not.
     pub async fn try_connect_tls(
         address: SocketAddr,
-        config: &Arc<ClientConfig>,
+        (before, config): (&[u8], &Arc<ClientConfig>),
         name: &str,
     ) -> std::io::Result<Self> {
-        let stream = within("a connection", TcpStream::connect(address)).await?;
+        let mut stream = within("a connection", TcpStream::connect(address)).await?;
         stream.set_nodelay(true)?;
+        stream.write_all(before).await?;
         let stream = within("a session", Stream::connect(stream, config, name)).await?;
         Ok(Self { wire: Wire::new(stream) })
     }

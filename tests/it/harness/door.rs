@@ -70,7 +70,7 @@ impl Door {
 
     /// A connection to this name, or why there is none.
     pub async fn try_visit(&self, config: &Arc<ClientConfig>, name: &str) -> io::Result<Client> {
-        Client::try_connect_tls(self.pair.gateway.data, config, name).await
+        Client::try_connect_tls(self.pair.gateway.data, (b"", config), name).await
     }
 
     /// The answer to one request over its own connection to this name; `None` = the gateway wants
