@@ -367,8 +367,13 @@ fn start_workers(force: Workforce<'_>) -> Result<Vec<JoinHandle<()>>, RunError> 
     for (place, mail) in force.mail.into_iter().enumerate() {
         let own = sockets.iter_mut().filter_map(|(index, sockets)| {
             let settings = force.settings.listeners.get(usize::from(*index))?;
-            let (is_tls, proxy_protocol) = (settings.is_tls, settings.proxy_protocol);
-            Some(Listener { index: *index, is_tls, proxy_protocol, socket: sockets.next()? })
+            Some(Listener {
+                index: *index,
+                is_tls: settings.is_tls,
+                protocols: settings.protocols.clone(),
+                proxy_protocol: settings.proxy_protocol,
+                socket: sockets.next()?,
+            })
         });
         let desk = Desk {
             place,

@@ -1,5 +1,5 @@
 //! One client connection from accept to close: hyper reads and writes HTTP behind the wire's gate,
-//! and one timer watches whether the client keeps moving.
+//! and one timer watches whether the client keeps moving. What is of HTTP/2 alone is in `http2`.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -19,16 +20,18 @@ use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use super::{Admissions, Stop};
-use crate::proxy::wire::{Phase, Wire, WireState};
+use crate::proxy::line::Line;
+use crate::proxy::streams::Streams;
+use crate::proxy::wire::{ClientSocket, Phase, Wire, WireState};
 use crate::proxy::worker::Worker;
 use crate::proxy::{Caller, Client, ProxyError, respond};
-use crate::settings::Timeouts;
+use crate::settings::{Protocol, Timeouts};
 use crate::tls::downstream::Pace;
 
 /// How often a client that does not take its answer is looked at.
 const WRITE_CHECK: Duration = Duration::from_secs(1);
 /// How long a last answer may take to be sent before the connection is dropped.
-const LAST_WORD: Duration = Duration::from_secs(1);
+pub(super) const LAST_WORD: Duration = Duration::from_secs(1);
 /// hyper's own limits lie above ours, so that ours speak.
 const HYPER_HEAD_BYTES_MIN: usize = 64 * 1024;
 
@@ -38,6 +41,8 @@ pub(super) struct Connection {
     pub(super) worker: Rc<Worker>,
     pub(super) listener: u16,
     pub(super) is_tls: bool,
+    /// What is spoken on the listener.
+    pub(super) protocols: Rc<[Protocol]>,
     pub(super) caller: Caller,
     pub(super) stop: watch::Receiver<Stop>,
     pub(super) admissions: Arc<Admissions>,
@@ -45,7 +50,7 @@ pub(super) struct Connection {
 }
 
 /// Why a connection was not ended by hyper.
-enum Ended {
+pub(super) enum Ended {
     /// hyper is done with it, well or not.
     ByHyper,
     /// The client took too long.
@@ -62,19 +67,37 @@ impl Connection {
         }
         let _connected = self.worker.connected();
         let state = WireState::new();
-        let Some((socket, session)) = self.open(socket, &state).await else { return };
+        let Some((mut socket, session)) = self.open(socket, &state).await else { return };
+        let mut begun = BytesMut::new();
+        let protocol = match &session {
+            Some(session) => session.protocol(),
+            None => match self.protocol_of(&mut socket, &mut begun, &state).await {
+                Some(protocol) => protocol,
+                None => return,
+            },
+        };
+        let client = Client::new(Rc::clone(&self.worker), (self.caller, self.listener), session);
+        match protocol {
+            Protocol::Http1 => self.serve_http1((socket, begun), state, client).await,
+            Protocol::Http2 | Protocol::Http2Clear => {
+                self.serve_http2((socket, begun), state, client).await;
+            }
+        }
+    }
+
+    async fn serve_http1(
+        &self,
+        socket: (ClientSocket, BytesMut),
+        state: Arc<WireState>,
+        client: Client,
+    ) {
         let view = self.worker.view();
         let limits = &view.live.limits;
         let wire = Wire::new(socket, Arc::clone(&state), limits.of_head());
-        let client = Rc::new(Client::new(
-            Rc::clone(&self.worker),
-            Arc::clone(&state),
-            (self.caller, self.listener),
-            session,
-        ));
+        let (client, line) = (Rc::new(client), Line::Connection(Arc::clone(&state)));
         let service = service_fn(move |request| {
-            let client = Rc::clone(&client);
-            async move { Ok::<_, Infallible>(client.serve(request).await) }
+            let (client, line) = (Rc::clone(&client), line.clone());
+            async move { Ok::<_, Infallible>(client.serve(request, line).await) }
         });
         let mut connection = http1::Builder::new()
             .max_header_size(limits.header_bytes_max.saturating_mul(2).max(HYPER_HEAD_BYTES_MIN))
@@ -83,7 +106,7 @@ impl Connection {
             .serve_connection(TokioIo::new(wire), service)
             .with_upgrades();
         drop(view);
-        let ended = self.watch(&mut connection, &state).await;
+        let ended = self.watch(&mut connection, Watch::new(self, &state, None)).await;
         let last_word = match ended {
             Ended::ByHyper if state.phase() == Phase::Head => {
                 state.refused().map(ProxyError::Malformed)
@@ -131,8 +154,12 @@ impl Connection {
     }
 
     /// Drives hyper's side and watches the client's.
-    async fn watch<C: Drive + Unpin>(&self, connection: &mut C, state: &WireState) -> Ended {
-        let mut watch = Watch::new(self, state);
+    pub(super) async fn watch<C: Drive + Unpin>(
+        &self,
+        connection: &mut C,
+        mut watch: Watch<'_>,
+    ) -> Ended {
+        let state = watch.state;
         let mut stop = self.stop.clone();
         let mut stopping = std::pin::pin!(async move {
             let gracefully = stop.wait_for(|stop| *stop >= Stop::Gracefully).await.is_ok();
@@ -181,7 +208,7 @@ impl Connection {
 }
 
 /// What is needed of hyper's connection here.
-trait Drive {
+pub(super) trait Drive {
     fn drive(&mut self, context: &mut Context<'_>) -> Poll<()>;
     fn stop_gracefully(&mut self);
 }
@@ -204,9 +231,11 @@ where
 }
 
 /// One connection's timer: set lazily, so that a request costs no timer at all.
-struct Watch<'c> {
+pub(super) struct Watch<'c> {
     connection: &'c Connection,
     state: &'c WireState,
+    /// Of HTTP/2.
+    streams: Option<&'c Streams>,
     timeouts: Timeouts,
     seen: (Phase, u64),
     since: Moment,
@@ -220,7 +249,11 @@ struct Watch<'c> {
 }
 
 impl<'c> Watch<'c> {
-    fn new(connection: &'c Connection, state: &'c WireState) -> Self {
+    pub(super) fn new(
+        connection: &'c Connection,
+        state: &'c WireState,
+        streams: Option<&'c Streams>,
+    ) -> Self {
         let worker = &connection.worker;
         let (since, clock) = (worker.now(), worker.clock());
         let timeouts = worker.view().live.timeouts.clone();
@@ -229,6 +262,7 @@ impl<'c> Watch<'c> {
             timer: Box::pin(tokio::time::sleep_until(clock.instant(armed))),
             connection,
             state,
+            streams,
             timeouts,
             seen: (Phase::Fresh, 0),
             since,
@@ -304,6 +338,10 @@ impl<'c> Watch<'c> {
 
     /// Does the client read its answer below the least rate?
     fn takes_too_slowly(&mut self, now: Moment) -> bool {
+        let least = self.connection.worker.view().live.limits.bytes_per_second();
+        if let Some(streams) = self.streams {
+            streams.end_slow(now, least);
+        }
         let written = self.state.written_total();
         let waited = now.since(std::mem::replace(&mut self.checked, now));
         if !self.state.is_write_blocked() {
@@ -312,7 +350,6 @@ impl<'c> Watch<'c> {
             return false;
         }
         self.slow.waited(waited.min(WRITE_CHECK * 2));
-        let least = self.connection.worker.view().live.limits.bytes_per_second();
         self.slow.patience(written.saturating_sub(self.written), least).is_zero()
     }
 }

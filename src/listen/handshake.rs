@@ -59,6 +59,7 @@ impl Connection {
         state: &Arc<WireState>,
     ) -> Option<(ClientSocket, Option<Session>)> {
         if !self.is_tls {
+            let socket = Metered::new(socket, Arc::clone(state));
             return Some((ClientSocket::Plain(socket), None));
         }
         let patience = self.worker.view().live.timeouts.tls_handshake;

@@ -5,6 +5,7 @@ mod admit;
 mod bind;
 mod connection;
 mod handshake;
+mod http2;
 mod proxied;
 
 use std::net::IpAddr;
@@ -21,7 +22,7 @@ pub use bind::{BindError, Bound, bind};
 
 use crate::proxy::Caller;
 use crate::proxy::worker::Worker;
-use crate::settings::{Live, ProxyProtocol};
+use crate::settings::{Live, Protocol, ProxyProtocol};
 use crate::tls::downstream::Pace;
 
 /// How far the stop of the process has come.
@@ -48,6 +49,8 @@ pub struct Listener {
     pub is_tls: bool,
     /// The bound socket.
     pub socket: std::net::TcpListener,
+    /// What is spoken. Never empty.
+    pub protocols: Vec<Protocol>,
     /// Must proxies say whose a connection is?
     pub proxy_protocol: ProxyProtocol,
 }
@@ -66,6 +69,7 @@ pub(crate) async fn accept(
             return;
         }
     };
+    let protocols: Rc<[Protocol]> = listener.protocols.into();
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
@@ -88,6 +92,7 @@ pub(crate) async fn accept(
             worker: Rc::clone(&worker),
             listener: listener.index,
             is_tls: listener.is_tls,
+            protocols: Rc::clone(&protocols),
             caller: Caller::At(address),
             admissions: Arc::clone(&admissions),
             pace: Rc::clone(&pace),

@@ -3,7 +3,6 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,8 +14,8 @@ use tokio::time::Sleep;
 
 use super::flights::Flight;
 use super::headers;
+use super::line::{Line, MustEnd};
 use super::record::Record;
-use super::wire::WireState;
 use crate::clock::Clock;
 use crate::outbound::body::BodySource;
 use crate::outbound::link::Link;
@@ -24,7 +23,7 @@ use crate::outbound::pool::{Load, Pool};
 
 /// An answer's body.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     content: Content,
     ending: Ending,
 }
@@ -42,7 +41,7 @@ enum Content {
 pub(super) struct Ending {
     /// `None` once a tunnel took it.
     pub(super) record: Option<Box<Record>>,
-    pub(super) wire: Arc<WireState>,
+    pub(super) line: Line,
 }
 
 impl Ending {
@@ -55,12 +54,12 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        if self.wire.is_cut()
+        if let Some(why) = self.line.must_end()
             && let Some(record) = &mut self.record
         {
-            record.why_broken = Some("stamp_drained");
+            record.why_broken = Some(why.as_str());
         }
-        self.wire.answer_ended();
+        self.line.answer_ended();
     }
 }
 
@@ -70,10 +69,9 @@ pub(super) struct FromStamp {
     pub(super) incoming: Incoming,
     pub(super) link: Option<Link>,
     pub(super) pool: Rc<Pool>,
-    #[expect(dead_code, reason = "held until the answer ends")]
-    pub(super) load: Load,
-    #[expect(dead_code, reason = "held until the answer ends")]
-    pub(super) flight: Flight,
+    /// What counts at the stamp until it has said all of the answer: how long the client takes to
+    /// read that is nothing to it.
+    pub(super) counts: Option<(Load, Flight)>,
     /// The request's body, which may still be on its way.
     pub(super) source: Option<Rc<BodySource>>,
     /// The longest pause of the stamp.
@@ -86,16 +84,16 @@ pub(super) struct FromStamp {
 
 /// The answer was cut: the client sees that it is incomplete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Cut {
+pub(crate) enum Cut {
     /// The stamp broke off.
     #[error("the stamp broke off within its answer")]
     BrokeOff,
     /// The stamp paused for too long.
     #[error("the stamp paused for too long within its answer")]
     TooSlow,
-    /// Its stamp's drain is over.
-    #[error("the stamp of this answer is drained")]
-    Drained,
+    /// It must end before its time.
+    #[error("the answer must end: {}", .0.as_str())]
+    MustEnd(MustEnd),
 }
 
 impl Answer {
@@ -120,6 +118,7 @@ impl FromStamp {
         if let Some(link) = self.link.take().filter(|_| through) {
             self.pool.give_back(link, self.clock.now());
         }
+        self.counts = None;
     }
 
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
@@ -148,9 +147,9 @@ impl FromStamp {
     }
 
     /// The client sees that the answer is incomplete, and so does the stamp.
-    fn cut(&mut self) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn cut(&mut self, why: MustEnd) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         self.link = None;
-        Poll::Ready(Some(Err(Cut::Drained)))
+        Poll::Ready(Some(Err(Cut::MustEnd(why))))
     }
 
     fn poll_patience(
@@ -177,15 +176,18 @@ impl Body for Answer {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = self.get_mut();
+        this.ending.line.asked();
+        let must_end = this.ending.line.must_end();
         let frame = match &mut this.content {
             Content::Local(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Content::Stamp(from) if this.ending.wire.is_cut() => from.cut(),
+            Content::Stamp(from) if let Some(why) = must_end => from.cut(why),
             Content::Stamp(from) => from.poll_frame(context),
         };
         let Some(record) = &mut this.ending.record else { return frame };
         match &frame {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
+                this.ending.line.gave(bytes);
                 record.sent_bytes += bytes as u64;
             }
             Poll::Ready(Some(Err(cut))) => {
@@ -193,7 +195,7 @@ impl Body for Answer {
                 record.why_broken = Some(match cut {
                     Cut::BrokeOff => "answer_broke_off",
                     Cut::TooSlow => "answer_too_slow",
-                    Cut::Drained => "stamp_drained",
+                    Cut::MustEnd(why) => why.as_str(),
                 });
             }
             Poll::Ready(None) => record.upstream_ended(),

@@ -4,14 +4,13 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Waker;
 
 use hashbrown::HashMap;
 use stamp_core::closing::Closing;
 use stamp_core::time::{Moment, Occasion};
 
-use super::wire::WireState;
+use super::line::Line;
 use crate::clock::Clock;
 use crate::state::{FlightKind, FlightsByStamp, InFlight};
 
@@ -54,8 +53,8 @@ struct Entry {
 /// Whom to tell that it must end.
 #[derive(Debug)]
 enum Rider {
-    /// The client's connection, with its one request.
-    Wire(Arc<WireState>),
+    /// A request.
+    Line(Line),
     /// The task of a tunnel, once it runs, and what it was told.
     Tunnel(Option<Waker>, Option<End>),
 }
@@ -94,17 +93,17 @@ impl Flights {
     pub(super) fn enter(
         self: &Rc<Self>,
         in_flight: InFlight,
-        wire: &Arc<WireState>,
+        line: &Line,
         since: Moment,
     ) -> Flight {
         // What an earlier attempt was told is over.
-        wire.forgive();
+        line.forgive();
         let entry = Entry {
             serial: self.next_serial(),
             stamp: in_flight.stamp().number,
             since,
             kind: FlightKind::Request,
-            rider: Rider::Wire(Arc::clone(wire)),
+            rider: Rider::Line(line.clone()),
         };
         let place = self.slab.borrow_mut().insert(entry);
         Flight { flights: Rc::clone(self), place, in_flight }
@@ -210,7 +209,7 @@ impl Rider {
     fn tell(&mut self, end: End) {
         match self {
             // A request or a stream has no goodbye: that it is incomplete must be seen.
-            Self::Wire(wire) => wire.cut(),
+            Self::Line(line) => line.cut(),
             Self::Tunnel(waker, told) => {
                 *told = (*told).max(Some(end));
                 if let Some(waker) = waker {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use http::header::HeaderName;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
-use hyper::upgrade::OnUpgrade;
 use stamp_core::balance::{self, Candidate, Draw, Tried};
 use stamp_core::breaker::FailureKind;
 use stamp_core::failover::{self, Choice, Route, TrialRisk};
@@ -27,6 +26,7 @@ use super::choose::needs;
 use super::error::ProxyError;
 use super::flights::Flight;
 use super::tunnel::{self, Protocol, Tunnel};
+use super::upgrade::Switch;
 use super::worker::{Worker, WorkerView};
 use super::{Client, Head, Served, headers};
 use crate::outbound::body::{BodySource, RequestBody};
@@ -45,7 +45,7 @@ pub(super) struct Call<'a> {
     pub(super) head: Head,
     pub(super) body: Option<Rc<BodySource>>,
     /// The client's side of a switch of protocols.
-    pub(super) switch: Option<OnUpgrade>,
+    pub(super) switch: Option<Switch>,
     pub(super) choice: Choice,
     pub(super) view: Rc<WorkerView>,
     /// When the request must be over (`request_total`).
@@ -413,7 +413,7 @@ impl Call<'_> {
         let entered = self.enter(view, place.stamp).map_err(Stopped::ForGood)?;
         let load = place.pool.enter();
         let began = self.worker().now();
-        let flight = self.worker().flights().enter(entered, &self.client.wire, began);
+        let flight = self.worker().flights().enter(entered, &ending.line, began);
         self.note(view, place, began, ending);
         let connect_timeout = view.live.timeouts.connect;
         let wish = Wish { wanted: course.wanted, tls: place.tls, began, connect_timeout };
@@ -491,6 +491,9 @@ impl Call<'_> {
         if got.response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(got, ending);
         }
+        if self.switch.as_ref().is_some_and(|switch| switch.forbids(got.response.status())) {
+            return Err(ProxyError::UpstreamProtocol);
+        }
         let (mut parts, incoming) = got.response.into_parts();
         headers::strip_answer(&mut parts.headers);
         if !incoming.is_end_stream() && incoming.size_hint().exact().is_none() {
@@ -500,8 +503,7 @@ impl Call<'_> {
             incoming,
             link: Some(got.link),
             pool: Rc::clone(&place.pool),
-            load: got.load,
-            flight: got.flight,
+            counts: Some((got.load, got.flight)),
             source: self.body.clone(),
             idle: view.live.timeouts.response_body_idle,
             deadline: self.deadline,
@@ -516,19 +518,19 @@ impl Call<'_> {
         let Got { mut response, load, mut flight, link: _ } = got;
         let asked = self.head.upgrade.take().and_then(|_| self.switch.take());
         let agreed = response.headers().get(http::header::UPGRADE).cloned();
-        let (Some(client), Some(agreed)) = (asked, agreed) else {
+        let (Some(switch), Some(agreed)) = (asked, agreed) else {
             return Err(ProxyError::UpstreamProtocol);
         };
-        let Some(mut record) = ending.record.take() else { return Err(ProxyError::Internal) };
-        record.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
-        flight.become_tunnel();
+        let protocol = Protocol::of(&agreed);
         let stamp = hyper::upgrade::on(&mut response);
         let (mut parts, _) = response.into_parts();
         headers::strip_answer(&mut parts.headers);
-        let protocol = Protocol::of(&agreed);
-        headers::set_upgrade(&mut parts.headers, agreed);
-        let wire = Arc::clone(&self.client.wire);
-        tunnel::run(Tunnel { client, stamp, protocol, flight, load, record, wire });
+        let client = switch.agree(&mut parts, agreed)?;
+        let Some(mut record) = ending.record.take() else { return Err(ProxyError::Internal) };
+        record.status = parts.status.as_u16();
+        flight.become_tunnel();
+        let line = ending.line.clone();
+        tunnel::run(Tunnel { client, stamp, protocol, flight, load, record, line });
         Ok(Served::Switched(Response::from_parts(parts, ())))
     }
 }

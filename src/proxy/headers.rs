@@ -180,6 +180,18 @@ fn list(value: &HeaderValue) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
+/// HTTP/2 clients may send each cookie in a line of its own; one line it is everywhere else (RFC 9113,
+/// section 8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(header::COOKIE).iter();
+    if let (Some(_), Some(_)) = (lines.next(), lines.next()) {
+        let lines: Vec<&[u8]> =
+            headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        let joined = header_value(&lines.join(&b"; "[..]));
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
 /// The gateway of this name must not be on the request's way already.
 pub(super) fn check_loop(headers: &HeaderMap, node: &str) -> Result<(), ProxyError> {
     let went_through = headers.get_all(header::VIA).iter().flat_map(list).any(|entry| {

@@ -13,10 +13,13 @@ mod flights;
 mod forward;
 mod headers;
 mod identify;
+pub(crate) mod line;
 mod patience;
 mod record;
 pub(crate) mod respond;
+pub(crate) mod streams;
 mod tunnel;
+mod upgrade;
 pub(crate) mod wire;
 pub mod worker;
 
@@ -25,25 +28,26 @@ use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 use stamp_core::forwarded::Chain;
+use stamp_core::http2::head::Asked;
 use stamp_core::identify::Peer;
 use stamp_core::retry::MethodClass;
 
-pub use answer::{Answer, Cut};
+use answer::Answer;
 pub(crate) use error::ProxyError;
 
 use answer::{Ending, FromStamp};
 use forward::Call;
 use headers::Provenance;
+use line::{Line, MustEnd};
 use record::Record;
 use respond::Speaker;
-use wire::WireState;
+use upgrade::{Handshake, Switch};
 use worker::{Worker, WorkerView};
 
 use crate::outbound::body::{BodyLimits, BodySource};
@@ -81,7 +85,6 @@ impl Caller {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
-    pub(crate) wire: Arc<WireState>,
     pub(crate) caller: Caller,
     pub(crate) listener: u16,
     provenance: Provenance,
@@ -102,21 +105,20 @@ enum Served {
 impl Client {
     pub(crate) fn new(
         worker: Rc<Worker>,
-        wire: Arc<WireState>,
         (caller, listener): (Caller, u16),
         session: Option<Session>,
     ) -> Self {
         let provenance = Provenance::new(caller.address(), session.as_ref());
-        Self { worker, wire, caller, listener, provenance, session }
+        Self { worker, caller, listener, provenance, session }
     }
 
     /// Serves one request. Whatever happens, there is an answer, and it is recorded once.
-    pub(crate) async fn serve(&self, request: Request<Incoming>) -> Response<Answer> {
+    pub(crate) async fn serve(&self, request: Request<Incoming>, line: Line) -> Response<Answer> {
         let record = Record::begin(&self.worker, self.listener, self.caller.address());
-        let mut ending = Ending { record: Some(record), wire: Arc::clone(&self.wire) };
+        let mut ending = Ending { record: Some(record), line: line.clone() };
         let served = {
             let handling = pin!(handle(self, request, &mut ending));
-            let handling = unless_cut(&self.wire, handling);
+            let handling = unless_it_must_end(&line, handling);
             catch_panic(pin!(handling)).await
         };
         let served = served.unwrap_or_else(|_panic| {
@@ -164,6 +166,7 @@ async fn handle(
     let view = worker.view();
     let live = &view.live;
     record.take_request(&request, &view);
+    let asked = upgrade::asked(&mut request, live.limits.of_head())?;
     let peer = client.caller.peer(live);
     if peer == Peer::Trusted {
         let chain = Chain::read(request.headers());
@@ -187,9 +190,13 @@ async fn handle(
     {
         return Ok(Served::Own(own_options()));
     }
-    let switch = request.headers().contains_key(header::UPGRADE);
+    let switch = request.headers().contains_key(header::UPGRADE) || asked == Asked::WebSocket;
     let switch = switch.then(|| hyper::upgrade::on(&mut request));
     let (mut head, body) = prepare(client, &view, request, peer, record)?;
+    let handshake = match asked {
+        Asked::WebSocket => Some(Handshake::begin(&mut head, &mut worker.dice())),
+        Asked::Answer => None,
+    };
     let replay_bytes = view.table.stamp(choice.stamp).retry.replay_bytes;
     let body = body_source(&view, &mut head.headers, body, replay_bytes, worker);
     if let Some(tenant) = record.tenant()
@@ -199,6 +206,7 @@ async fn handle(
     }
     let deadline = live.timeouts.request_total.map(|total| record.began.after(total));
     let view = Rc::clone(&view);
+    let switch = switch.map(|client| Switch { client, handshake });
     let mut call = Call { client, target, method, head, body, switch, choice, view, deadline };
     forward::forward(&mut call, ending).await
 }
@@ -240,6 +248,7 @@ fn prepare(
         headers.insert(header::HOST, host);
     }
     headers.reserve(FIELDS_ADDED);
+    headers::join_cookies(&mut headers);
     let hop = headers::strip_request(&mut headers, &view.table.identity.header, peer)?;
     // The chain names the peer that spoke to us; the log names the client behind it.
     headers::set_provenance(&mut headers, &client.provenance, peer);
@@ -291,14 +300,16 @@ fn origin_form(uri: http::Uri) -> Result<http::Uri, ProxyError> {
     http::Uri::from_parts(parts).map_err(|_impossible| ProxyError::Internal)
 }
 
-/// Drives the request to its answer, unless a forced drain ends it before that.
-async fn unless_cut(
-    wire: &WireState,
+/// Drives the request to its answer, unless it must end before that.
+async fn unless_it_must_end(
+    line: &Line,
     mut handling: Pin<&mut impl Future<Output = Result<Served, ProxyError>>>,
 ) -> Result<Served, ProxyError> {
     std::future::poll_fn(|context| {
-        if wire.is_cut() {
-            return Poll::Ready(Err(ProxyError::DrainOver));
+        match line.must_end() {
+            Some(MustEnd::Drained) => return Poll::Ready(Err(ProxyError::DrainOver)),
+            // Of what it does not take it was given nothing yet.
+            Some(MustEnd::TooSlow) | None => {}
         }
         handling.as_mut().poll(context)
     })

@@ -145,7 +145,7 @@ fn told_of_framing(error: FramingError) -> Told {
         FramingError::Malformed(_) => told(
             StatusCode::BAD_REQUEST,
             "malformed_request",
-            "The request is not well-formed HTTP/1.1.",
+            "The request is not well-formed HTTP.",
         ),
         FramingError::HeadTooLarge => told(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

@@ -3,7 +3,6 @@
 //! the gateway can say goodbye between two of them.
 
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,8 +12,8 @@ use stamp_core::websocket::{self, GOING_AWAY, SERVICE_RESTART};
 use tokio::io::AsyncWrite;
 
 use super::flights::{End, Flight};
+use super::line::Line;
 use super::record::Record;
-use super::wire::WireState;
 use crate::outbound::pool::Load;
 
 mod pump;
@@ -43,7 +42,7 @@ pub(super) struct Tunnel {
     pub(super) flight: Flight,
     pub(super) load: Load,
     pub(super) record: Box<Record>,
-    pub(super) wire: Arc<WireState>,
+    pub(super) line: Line,
 }
 
 impl Protocol {
@@ -56,12 +55,12 @@ impl Protocol {
 
 /// Lets the tunnel run on its own.
 pub(super) fn run(tunnel: Tunnel) {
-    tunnel.wire.tunnel();
+    tunnel.line.tunnel();
     tokio::task::spawn_local(pass(tunnel));
 }
 
 async fn pass(tunnel: Tunnel) {
-    let Tunnel { client, stamp, protocol, flight, load, mut record, wire: _ } = tunnel;
+    let Tunnel { client, stamp, protocol, flight, load, mut record, line: _ } = tunnel;
     let (client, stamp) = match tokio::try_join!(client, stamp) {
         Ok(both) => both,
         Err(error) => {

@@ -1,7 +1,8 @@
-//! The bytes of one client connection on their way to hyper: only whole, strictly read heads and
+//! The bytes of one client connection over HTTP/1.1 on their way to hyper: only whole, strictly read heads and
 //! well-framed bodies pass (`stamp_core::framing`), one request at a time. What is refused never
 //! reaches hyper; `listen::connection` then answers for it.
 
+mod frames;
 mod socket;
 
 use std::io;
@@ -13,8 +14,10 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
 use stamp_core::framing::{self, BodyFraming, Chunks, FramingError, HeadLimits};
+use stamp_core::http2::allowance::Abuse;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+pub(crate) use frames::FrameWire;
 pub(crate) use socket::{ClientSocket, Metered};
 
 /// How much is read from the socket at a time while no large body passes.
@@ -54,6 +57,7 @@ pub(crate) struct WireState {
     /// The task of the connection, which drives its requests.
     task: OnceLock<Waker>,
     refused: Mutex<Option<FramingError>>,
+    abuse: OnceLock<Abuse>,
 }
 
 impl WireState {
@@ -71,13 +75,17 @@ impl WireState {
         }
     }
 
-    fn set_phase(&self, phase: Phase) {
+    pub(super) fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Relaxed);
     }
 
     /// Heads that passed so far.
     pub(crate) fn heads(&self) -> u64 {
         self.heads.load(Relaxed)
+    }
+
+    fn set_heads(&self, heads: u64) {
+        self.heads.store(heads, Relaxed);
     }
 
     /// Bytes read from the client so far.
@@ -105,7 +113,16 @@ impl WireState {
         io::ErrorKind::InvalidData.into()
     }
 
-    fn count_read(&self, read: usize) {
+    /// Why the connection is closed on a client that only costs (HTTP/2).
+    pub(crate) fn abuse(&self) -> Option<Abuse> {
+        self.abuse.get().copied()
+    }
+
+    fn abused(&self, abuse: Abuse) {
+        self.abuse.get_or_init(|| abuse);
+    }
+
+    pub(crate) fn count_read(&self, read: usize) {
         self.read_total.store(self.read_total() + read as u64, Relaxed);
     }
 
@@ -200,21 +217,18 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn new(socket: ClientSocket, state: Arc<WireState>, limits: HeadLimits) -> Self {
-        let gate = Gate::Head { scanned: 0 };
-        Self { socket, state, limits, gate, buffer: BytesMut::new(), ended: false }
+    /// `begun` has come already.
+    pub(crate) fn new(
+        (socket, begun): (ClientSocket, BytesMut),
+        state: Arc<WireState>,
+        limits: HeadLimits,
+    ) -> Self {
+        Self { socket, state, limits, gate: Gate::Head { scanned: 0 }, buffer: begun, ended: false }
     }
 
     /// The socket alone, for a last answer when hyper is out of the way.
     pub(crate) fn into_socket(self) -> ClientSocket {
         self.socket
-    }
-
-    fn note_written(&self, written: &Poll<io::Result<usize>>) {
-        // Beneath TLS it is counted there.
-        if !self.socket.is_tls() {
-            self.state.count_written(written);
-        }
     }
 
     /// Reads once from the socket into the buffer. `Ok(0)` = the client will send no more.
@@ -322,7 +336,7 @@ impl Wire {
         let then = framing::read_head(head, self.limits)?;
         self.gate = Gate::PassHead { left: end, then };
         self.state.set_phase(Phase::Request);
-        self.state.heads.store(self.state.heads() + 1, Relaxed);
+        self.state.set_heads(self.state.heads() + 1);
         self.state.answered.store(false, Relaxed);
         self.state.parked.store(false, Relaxed);
         Ok(true)
@@ -431,10 +445,7 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let wire = self.get_mut();
-        let written = Pin::new(&mut wire.socket).poll_write(context, bytes);
-        wire.note_written(&written);
-        written
+        Pin::new(&mut self.get_mut().socket).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -442,10 +453,7 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wire = self.get_mut();
-        let written = Pin::new(&mut wire.socket).poll_write_vectored(context, slices);
-        wire.note_written(&written);
-        written
+        Pin::new(&mut self.get_mut().socket).poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

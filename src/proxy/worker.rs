@@ -49,7 +49,7 @@ pub struct Worker {
     flights: Rc<Flights>,
     access_log: AccessLog,
     listeners: Vec<Box<str>>,
-    via: [HeaderValue; 2],
+    via: [HeaderValue; 3],
 }
 
 /// Is a line of the access log kept whatever the sample says?
@@ -102,7 +102,7 @@ impl Worker {
         access_log: AccessLog,
         listeners: Vec<Box<str>>,
     ) -> Rc<Self> {
-        let via = ["1.1", "1.0"].map(|version| {
+        let via = ["1.1", "1.0", "2.0"].map(|version| {
             HeaderValue::try_from(format!("{version} {}", state.node()))
                 .unwrap_or(HeaderValue::from_static("1.1 stampgate"))
         });
@@ -225,8 +225,12 @@ impl Worker {
 
     /// This gateway's entry for `Via`.
     pub fn via(&self, version: http::Version) -> &HeaderValue {
-        let [http11, http10] = &self.via;
-        if version == http::Version::HTTP_10 { http10 } else { http11 }
+        let [http11, http10, http2] = &self.via;
+        match version {
+            http::Version::HTTP_10 => http10,
+            http::Version::HTTP_2 => http2,
+            _ => http11,
+        }
     }
 
     /// The name of a listener.

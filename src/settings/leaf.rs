@@ -136,7 +136,7 @@ impl FromToml for LogTarget {
 }
 
 words! {
-    Protocol { "http/1.1" => Self::Http1 }
+    Protocol { "http/1.1" => Self::Http1, "h2" => Self::Http2, "h2c" => Self::Http2Clear }
     ProxyProtocol { "off" => Self::Off, "required" => Self::Required }
     Role { "viewer" => Self::Viewer, "operator" => Self::Operator }
     LogFormat { "auto" => Self::Auto, "pretty" => Self::Pretty, "json" => Self::Json }

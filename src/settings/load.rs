@@ -15,8 +15,8 @@ use stamp_core::framing::is_token;
 use super::raw::{RawAdmin, RawGateway, RawLimits, RawListener, RawTimeouts, RawToken, RawTrust};
 use super::tls::listener_tls;
 use super::{
-    AccessLog, Admin, AdminToken, Limits, Listener, ListenerTls, Live, LogTarget, RoutingFile,
-    Settings, Shutdown, Timeouts,
+    AccessLog, Admin, AdminToken, Limits, Listener, ListenerTls, Live, LogTarget, Protocol,
+    RoutingFile, Settings, Shutdown, Timeouts,
 };
 
 /// The largest gateway.toml.
@@ -135,6 +135,7 @@ fn listeners(raw: &Written<Vec<Written<RawListener>>>, report: &mut Report) -> V
                 .error(listener.protocols.span, format!("listener `{}` speaks nothing", name.0))
                 .help("write `protocols = [\"http/1.1\"]`");
         }
+        refuse_unspeakable(listener, report);
         listeners.push(Listener {
             name: name.0.clone(),
             bind: listener.bind.value.0.iter().map(|bind| bind.value.0).collect(),
@@ -147,6 +148,29 @@ fn listeners(raw: &Written<Vec<Written<RawListener>>>, report: &mut Report) -> V
     listeners
 }
 
+/// HTTP/2 goes by one name over TLS and by another in the clear.
+fn refuse_unspeakable(listener: &RawListener, report: &mut Report) {
+    let Written { value: protocols, span } = &listener.protocols;
+    let (wrong, help) = match &listener.tls {
+        Some(_) => (Protocol::Http2Clear, "over TLS it is \"h2\""),
+        None => (Protocol::Http2, "in the clear it is \"h2c\", or give the listener `tls`"),
+    };
+    let name = &listener.name.value.0;
+    if protocols.contains(&wrong) {
+        report
+            .error(*span, format!("listener `{name}` cannot speak HTTP/2 by this name"))
+            .help(help);
+    }
+    let mut rest = protocols.iter();
+    while let Some(protocol) = rest.next() {
+        if rest.as_slice().contains(protocol) {
+            report
+                .error(*span, format!("listener `{name}` is given a protocol twice"))
+                .help("remove one of them");
+        }
+    }
+}
+
 fn tls_of_listeners(
     raw: &[Written<RawListener>],
     file: &Path,
@@ -155,7 +179,10 @@ fn tls_of_listeners(
     let mut by_name = BTreeMap::new();
     for Written { value: listener, .. } in raw {
         if let Some(tls) = &listener.tls {
-            by_name.insert(listener.name.value.0.clone(), listener_tls(tls, file, report));
+            by_name.insert(
+                listener.name.value.0.clone(),
+                listener_tls((tls, &listener.protocols.value), file, report),
+            );
         }
     }
     by_name
@@ -234,6 +261,8 @@ const fn limits(raw: &RawLimits) -> Limits {
         bytes_per_second_min: NonZeroU32::new(raw.min_bytes_per_second.0),
         connections_per_client_max: NonZeroU32::new(raw.connections_per_client.0),
         handshakes_max: at_least_one(raw.tls_handshakes.0),
+        h2_streams_max: at_least_one(raw.h2_concurrent_streams.0),
+        h2_pending_resets_max: raw.h2_pending_resets.0 as usize,
     }
 }
 

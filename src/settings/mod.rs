@@ -118,6 +118,10 @@ pub enum ProxyProtocol {
 pub enum Protocol {
     /// HTTP/1.1 (RFC 9112).
     Http1,
+    /// HTTP/2 (RFC 9113) over TLS, by ALPN.
+    Http2,
+    /// HTTP/2 in the clear, with prior knowledge (RFC 9113, section 3.3).
+    Http2Clear,
 }
 
 /// What one client, or all together, may take.
@@ -135,6 +139,10 @@ pub struct Limits {
     pub in_flight_max: NonZeroU32,
     /// A body sent or an answer read more slowly than this, 5 s on, is cut. `None` = never.
     pub bytes_per_second_min: Option<NonZeroU32>,
+    /// Most streams of one HTTP/2 connection at a time.
+    pub h2_streams_max: NonZeroU32,
+    /// Most streams of one that its client reset and that were not looked at yet.
+    pub h2_pending_resets_max: usize,
     /// Most connections of one address; trusted proxies are exempt. `None` = unlimited.
     pub connections_per_client_max: Option<NonZeroU32>,
     /// Most TLS handshakes under way, over all workers; others wait for their turn.

@@ -58,7 +58,7 @@ as_written! {
         pub name: Written<NameToken>,
         /// One address or a list of them: `0.0.0.0:8080`.
         pub bind: Written<OneOrMany<Written<BindAddress>>>,
-        /// What is spoken: `http/1.1`.
+        /// What is spoken: `http/1.1`; `h2` over TLS, by ALPN, the first of both that the client knows; `h2c` in the clear.
         pub protocols: Written<Vec<Protocol>> = ["http/1.1"],
         /// The most connections.
         pub max_connections: Count<1, 10_000_000> = 50_000,
@@ -108,6 +108,10 @@ as_written! {
         pub request_body_bytes: Bytes<0, 0x100_0000_0000> = "64MiB",
         /// Most requests in flight: 503 `overloaded` beyond.
         pub in_flight_requests: Count<1, 10_000_000> = 20_000,
+        /// Most streams of one HTTP/2 connection at a time.
+        pub h2_concurrent_streams: Count<1, 100_000> = 128,
+        /// Most streams of one that its client reset before they were looked at; it is closed beyond.
+        pub h2_pending_resets: Count<1, 10_000> = 20,
         /// A body sent or an answer read more slowly than this, 5 s on, is cut. 0: off.
         pub min_bytes_per_second: Count<0, 1_000_000_000> = 240,
         /// Most connections of one address; trusted proxies are exempt. 0: unlimited.

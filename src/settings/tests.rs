@@ -92,10 +92,26 @@ fn all_mistakes_are_told_at_once_with_line_and_column() {
 
 #[test]
 fn keys_of_later_versions_are_unknown() {
-    for later in ["metrics = {}", "traces = {}", "limits.h2_pending_resets = 1"] {
+    for later in ["metrics = {}", "traces = {}"] {
         let told = load_with(&format!("{later}\n{LISTENER}"), &[]).unwrap_err();
         assert!(told.contains("unknown key"), "{told}");
     }
+}
+
+#[test]
+fn http_2_has_another_name_over_tls_than_in_the_clear() {
+    check(
+        "[[listener]]\nname = \"a\"\nbind = \"0.0.0.0:80\"\nprotocols = [\"h2\", \"http/1.1\"]\n\
+         [[listener]]\nname = \"b\"\nbind = \"0.0.0.0:81\"\nprotocols = [\"h2c\", \"h2c\"]\n\
+         [listener.tls]\ncertificates = [{ cert = \"c\", key = \"k\" }]\n",
+        "gateway.toml:5:13: listener `a` cannot speak HTTP/2 by this name; \
+         help: in the clear it is \"h2c\", or give the listener `tls`\n\
+         gateway.toml:9:13: listener `b` cannot speak HTTP/2 by this name; \
+         help: over TLS it is \"h2\"\n\
+         gateway.toml:9:13: listener `b` is given a protocol twice; help: remove one of them",
+    );
+    let settings = loaded(&format!("{LISTENER}protocols = [\"http/1.1\", \"h2c\"]\n"));
+    assert_eq!(settings.listeners[0].protocols, [Protocol::Http1, Protocol::Http2Clear]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use stamp_core::certificate::UnknownName;
 use stamp_core::document::{Report, Written, beside};
 use stamp_core::words;
 
+use super::Protocol;
 use super::raw::RawListenerTls;
 
 /// How a listener shakes hands.
@@ -21,6 +22,8 @@ pub struct ListenerTls {
     pub client_auth: ClientAuth,
     /// What a client gets that asks for no name, or for one that is not known.
     pub unknown_name: UnknownName,
+    /// What is spoken over it, what is liked best first.
+    pub protocols: Vec<Protocol>,
 }
 
 /// A certificate with those that lead to its issuer, and its private key.
@@ -71,7 +74,7 @@ words! {
 
 /// Builds what the keys say. What is wrong is in the report, and it is then good for nothing.
 pub(super) fn listener_tls(
-    raw: &Written<RawListenerTls>,
+    (raw, protocols): (&Written<RawListenerTls>, &[Protocol]),
     file: &Path,
     report: &mut Report,
 ) -> ListenerTls {
@@ -99,6 +102,7 @@ pub(super) fn listener_tls(
         min_version: raw.min_version,
         client_auth: client_auth(raw, file, report),
         unknown_name: if raw.strict_sni { UnknownName::Refuse } else { UnknownName::First },
+        protocols: protocols.to_vec(),
     }
 }
 

@@ -10,11 +10,11 @@ use super::histogram::{BOUNDS, Histogram};
 use super::worker::{METHODS, StampCounts, TierCounts, WorkerCounts};
 use families::{
     ACTIVE_TENANTS, ATTEMPTS, BUILD, CPU, DOWNSTREAM_CONNECTIONS, DRAIN_IN_FLIGHT, ENDPOINT_UP,
-    ERRORS, FAILOVER_ACTIVE, FAILOVERS, FDS, FDS_MAX, Family, GENERATION, HANDSHAKES, IN_FLIGHT,
-    KEY_FETCHES, KEYS, KEYS_AGE, Kind, LAST_RELOAD, LOG_DROPPED, NOT_AFTER, OVERHEAD, PANICS,
-    POOL_WAIT, RATE_LIMITED, RELOADS, REQUEST_DURATION, REQUESTS, RESIDENT, RESOLUTIONS, RETRIES,
-    SELF_SUSPECT, SHED, STAMP_STATE, STARTED, TOKENS, UNPROXIED, UPSTREAM_CONNECTIONS, VIRTUAL,
-    WORKER_LAG,
+    ERRORS, FAILOVER_ACTIVE, FAILOVERS, FDS, FDS_MAX, Family, GENERATION, HANDSHAKES, HTTP2_CUT,
+    IN_FLIGHT, KEY_FETCHES, KEYS, KEYS_AGE, Kind, LAST_RELOAD, LOG_DROPPED, NOT_AFTER, OVERHEAD,
+    PANICS, POOL_WAIT, RATE_LIMITED, RELOADS, REQUEST_DURATION, REQUESTS, RESIDENT, RESOLUTIONS,
+    RETRIES, SELF_SUSPECT, SHED, STAMP_STATE, STARTED, TOKENS, UNPROXIED, UPSTREAM_CONNECTIONS,
+    VIRTUAL, WORKER_LAG,
 };
 
 /// The `Content-Type` of the text.
@@ -231,6 +231,11 @@ fn requests(text: &mut Text, scrape: &Scrape) {
         &UNPROXIED,
         unproxied
             .map(|((listener, reason), count)| (vec![labels.listener(*listener), reason], *count)),
+    );
+    let cut = counts.cut.iter();
+    text.counters(
+        &HTTP2_CUT,
+        cut.map(|((listener, reason), count)| (vec![labels.listener(*listener), reason], *count)),
     );
 }
 

@@ -118,6 +118,8 @@ pub struct WorkerCounts {
     pub handshakes: Vec<((u16, &'static str), u64)>,
     /// `proxy_protocol_refused_total`, by listener and reason.
     pub unproxied: Vec<((u16, &'static str), u64)>,
+    /// `http2_cut_total`, by listener and reason.
+    pub cut: Vec<((u16, &'static str), u64)>,
     /// Panics that were caught and answered with 500.
     pub panics: u64,
 }
@@ -151,6 +153,11 @@ impl WorkerCounts {
         add(&mut self.unproxied, (listener, reason), 1);
     }
 
+    /// Counts a connection over HTTP/2 that was closed since its client did nothing but cost.
+    pub fn cut(&mut self, listener: u16, reason: &'static str) {
+        add(&mut self.cut, (listener, reason), 1);
+    }
+
     /// Adds what another worker counted.
     pub fn merge(&mut self, other: &Self) {
         for (number, counts) in &other.stamps {
@@ -173,6 +180,9 @@ impl WorkerCounts {
         }
         for &(labels, count) in &other.unproxied {
             add(&mut self.unproxied, labels, count);
+        }
+        for &(labels, count) in &other.cut {
+            add(&mut self.cut, labels, count);
         }
         self.panics += other.panics;
     }

@@ -25,10 +25,10 @@ use stamp_core::certificate::{CertificateIndex, Certificates, UnknownName};
 
 pub use handshake::{HandshakeFailure, Pace, Session};
 
-use super::material::{HTTP_1_1, WallTime, certificates, in_file, private_key, read_file};
+use super::material::{HTTP_1_1, HTTP_2, WallTime, certificates, in_file, private_key, read_file};
 use super::{ReadFile, TlsError, TlsFault, add_new};
 use crate::clock::Clock;
-use crate::settings::{CertificateFiles, ClientAuth, ListenerTls, TlsVersion};
+use crate::settings::{CertificateFiles, ClientAuth, ListenerTls, Protocol, TlsVersion};
 use certificate::Facts;
 
 /// Sessions of TLS 1.2 that are remembered for clients that take no tickets.
@@ -46,6 +46,7 @@ pub struct DownstreamTls {
     served: Vec<Served>,
     certificates: Certificates,
     unknown_name: UnknownName,
+    protocols: Vec<Protocol>,
     sessions: Arc<Sessions>,
 }
 
@@ -153,7 +154,8 @@ impl DownstreamTls {
             served.push(Served { config: Arc::new(config), key, path: files.cert.clone(), facts });
         }
         let certificates = Certificates::new(served.iter().map(|it| &*it.facts.names));
-        Ok(Self { served, certificates, unknown_name: rules.unknown_name, sessions })
+        let (unknown_name, protocols) = (rules.unknown_name, rules.protocols.clone());
+        Ok(Self { served, certificates, unknown_name, protocols, sessions })
     }
 
     /// The certificate for this client: of those for the name it asks for, the first whose key it
@@ -210,11 +212,19 @@ impl Common {
             }
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
-        // What is offered here is what `listen` can speak.
-        config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+        config.alpn_protocols = rules.protocols.iter().map(|it| alpn(*it).to_vec()).collect();
         config.ticketer = Arc::clone(&self.sessions.tickets);
         config.session_storage = Arc::clone(&self.sessions.remembered);
         Ok(config)
+    }
+}
+
+/// A protocol's name in a handshake (RFC 7301). What is spoken in the clear has none over TLS, and the
+/// settings let none of it come here.
+const fn alpn(protocol: Protocol) -> &'static [u8] {
+    match protocol {
+        Protocol::Http1 => HTTP_1_1,
+        Protocol::Http2 | Protocol::Http2Clear => HTTP_2,
     }
 }
 

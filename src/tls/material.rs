@@ -22,6 +22,8 @@ pub const TLS_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What is spoken over a session.
 pub(super) const HTTP_1_1: &[u8] = b"http/1.1";
+/// HTTP/2 in a handshake (RFC 9113, section 3.2).
+pub(super) const HTTP_2: &[u8] = b"h2";
 
 /// What is wrong with a file of TLS.
 #[derive(Debug, thiserror::Error)]

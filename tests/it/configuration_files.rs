@@ -84,12 +84,7 @@ async fn mistakes_of_both_files_are_shown_together() {
 
 #[tokio::test]
 async fn keys_that_have_no_effect_yet_are_unknown() {
-    for later in [
-        "[limits]\nh2_concurrent_streams = 128\n",
-        "[limits]\nh2_pending_resets = 20\n",
-        "[traces]\notlp_endpoint = \"\"\n",
-        "[metrics]\ntenant_label = false\n",
-    ] {
+    for later in ["[traces]\notlp_endpoint = \"\"\n", "[metrics]\ntenant_label = false\n"] {
         // Right after the listener, where a sub-table of it may stand.
         let gateway = GATEWAY.replace("[admin]\n", &format!("{later}[admin]\n"));
         assert_refused(&gateway, ROUTING, &["gateway.toml:", "unknown"]).await;
@@ -108,9 +103,6 @@ async fn a_word_that_is_none_is_refused_with_those_that_are() {
 async fn values_that_have_no_effect_yet_are_refused() {
     let later = "[defaults.stamp.pool]\nprotocol = \"h2\"\n";
     assert_refused(GATEWAY, &format!("{ROUTING}{later}"), &["routing.toml:8:"]).await;
-    let listener =
-        GATEWAY.replace("name = \"public\"\n", "name = \"public\"\nprotocols = [\"h2c\"]\n");
-    assert_refused(&listener, ROUTING, &["gateway.toml:4:"]).await;
 }
 
 #[tokio::test]

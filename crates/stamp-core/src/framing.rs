@@ -6,9 +6,9 @@ use http::Version;
 use memchr::{memchr, memmem};
 
 /// The longest method of the registry, VERSION-CONTROL and UPDATEREDIRECTREF, has 17 bytes.
-const METHOD_BYTES_MAX: usize = 32;
+pub(crate) const METHOD_BYTES_MAX: usize = 32;
 /// Far beyond any name in use.
-const FIELD_NAME_BYTES_MAX: usize = 256;
+pub(crate) const FIELD_NAME_BYTES_MAX: usize = 256;
 /// Chunk extensions of one body, in bytes, that are read over: they are never forwarded.
 const CHUNK_EXTENSION_BYTES_MAX: u32 = 8 * 1024;
 /// Digits of a chunk size: 2^60 bytes, beyond any body.
@@ -192,7 +192,7 @@ fn read_request_line(line: &[u8], limits: HeadLimits) -> Result<(), FramingError
 
 /// RFC 9112, section 3.2: the four forms of a target; CONNECT has no meaning here.
 fn read_target(method: &[u8], target: &[u8]) -> Result<(), FramingError> {
-    if !target.iter().all(|&byte| matches!(byte, 0x21..=0x7e) && byte != b'#') {
+    if !target.iter().all(|&byte| is_target_byte(byte)) {
         return Err(Malformed("the target holds a byte that no URI may hold"));
     }
     // CONNECT would open a tunnel past the stamps; TRACE would show a script what a browser sent.
@@ -206,6 +206,12 @@ fn read_target(method: &[u8], target: &[u8]) -> Result<(), FramingError> {
         return Ok(());
     }
     Err(Malformed("the target is neither a path nor an http URI"))
+}
+
+/// May this byte stand in a request target? Of what lies beyond US-ASCII, and of a fragment, servers
+/// make different things.
+pub(crate) const fn is_target_byte(byte: u8) -> bool {
+    matches!(byte, 0x21..=0x7e) && byte != b'#'
 }
 
 fn has_http_scheme(target: &[u8]) -> bool {
@@ -240,7 +246,7 @@ fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), FramingError> {
 }
 
 /// RFC 9110, section 8.6: digits only, no list, no sign.
-fn read_length(value: &[u8]) -> Result<u64, FramingError> {
+pub(crate) fn read_length(value: &[u8]) -> Result<u64, FramingError> {
     let wrong = Malformed("Content-Length is no number");
     // 18 digits always fit.
     if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {

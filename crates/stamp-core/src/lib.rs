@@ -22,6 +22,7 @@ pub mod forwarded;
 pub mod framing;
 pub mod health;
 pub mod host;
+pub mod http2;
 pub mod id;
 pub mod identify;
 pub mod jwks;

@@ -1,13 +1,24 @@
 //! The slab alone: who is told to end, and who is not. With timers and sockets, `tests/it/drain*`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::proxy::wire::WireState;
 
 fn entry(serial: u64, stamp: u32, kind: FlightKind) -> (Entry, Arc<WireState>) {
     let wire = WireState::new();
     let since = Moment(Duration::ZERO);
-    (Entry { serial, stamp, since, kind, rider: Rider::Wire(Arc::clone(&wire)) }, wire)
+    (
+        Entry {
+            serial,
+            stamp,
+            since,
+            kind,
+            rider: Rider::Line(Line::Connection(Arc::clone(&wire))),
+        },
+        wire,
+    )
 }
 
 fn slab<const N: usize>(of: [(u32, FlightKind); N]) -> (Slab, [Arc<WireState>; N]) {

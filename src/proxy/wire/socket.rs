@@ -1,5 +1,5 @@
-//! A client's socket, in the clear or over TLS. What it took is counted where it is taken: what TLS
-//! still holds back says nothing about the client.
+//! A client's socket, in the clear or over TLS. What it took is counted at the socket itself: what
+//! TLS still holds back says nothing about the client.
 
 use std::io;
 use std::pin::Pin;
@@ -16,22 +16,16 @@ use super::WireState;
 #[derive(Debug)]
 pub(crate) enum ClientSocket {
     /// In the clear.
-    Plain(TcpStream),
+    Plain(Metered),
     /// Boxed, for its session is many times a socket.
     Tls(Box<TlsStream<Metered>>),
 }
 
-/// A socket beneath TLS that counts what it takes.
+/// A socket that counts what it takes.
 #[derive(Debug)]
 pub(crate) struct Metered {
     socket: TcpStream,
     state: Arc<WireState>,
-}
-
-impl ClientSocket {
-    pub(super) const fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
-    }
 }
 
 impl Metered {
@@ -148,6 +142,7 @@ impl AsyncWrite for Metered {
 mod tests {
     use std::future::poll_fn;
 
+    use bytes::BytesMut;
     use rcgen::KeyPair;
     use rustls::crypto::aws_lc_rs::default_provider;
     use rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -200,7 +195,7 @@ mod tests {
         let (near, far) = tokio::join!(connecting, accepting);
         let (mut near, far) = (near.unwrap(), ClientSocket::Tls(Box::new(far.unwrap())));
         let limits = HeadLimits { head_bytes_max: 1, fields_max: 1, uri_bytes_max: 1 };
-        let mut wire = Wire::new(far, Arc::clone(&state), limits);
+        let mut wire = Wire::new((far, BytesMut::new()), Arc::clone(&state), limits);
 
         let before = state.written_total();
         let answer = [0; 48 * 1024];

@@ -32,6 +32,7 @@ fn full() -> Scrape {
     scrape.counts.idle_connections.insert(3, 2);
     scrape.counts.client_connections.insert(0, 5);
     scrape.counts.unproxied(0, "missing");
+    scrape.counts.cut(0, "resets");
     let stamp = "eu-1".into();
     scrape.stamps.push(StampGauges { stamp, state: "draining", requests: 3, draining: Some(4) });
     scrape.endpoints.push(EndpointGauges {

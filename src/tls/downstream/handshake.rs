@@ -17,6 +17,8 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::DownstreamTls;
+use crate::settings::Protocol;
+use crate::tls::material::HTTP_2;
 
 /// The fatal alert `unrecognized_name` as a record of its own (RFC 8446, sections 5.1 and 6.2).
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
@@ -40,6 +42,7 @@ pub struct Session {
     in_use: CertificateIndex,
     client: Option<CertificateDer<'static>>,
     is_resumed: bool,
+    protocol: Protocol,
 }
 
 impl Session {
@@ -53,6 +56,12 @@ impl Session {
     #[must_use]
     pub fn client_certificate(&self) -> Option<&[u8]> {
         self.client.as_deref()
+    }
+
+    /// What is spoken.
+    #[must_use]
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// Was a session of before taken up again?
@@ -118,6 +127,16 @@ impl HandshakeFailure {
 }
 
 impl DownstreamTls {
+    /// What is spoken with a client that agreed to this. One that knows nothing of ALPN speaks
+    /// HTTP/1.1 (RFC 9113, section 3.2).
+    fn protocol(&self, agreed: Option<&[u8]>) -> Result<Protocol, HandshakeFailure> {
+        if agreed == Some(HTTP_2) {
+            return Ok(Protocol::Http2);
+        }
+        let is_spoken = self.protocols.contains(&Protocol::Http1);
+        is_spoken.then_some(Protocol::Http1).ok_or(HandshakeFailure::NoProtocol)
+    }
+
     /// Shakes hands with a client. What it must be told is told; the socket is then closed.
     pub async fn handshake<S>(
         self: &Arc<Self>,
@@ -154,6 +173,7 @@ impl DownstreamTls {
         let connection = stream.get_ref().1;
         let client = connection.peer_certificates().and_then(|chain| chain.first()).cloned();
         let is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
-        Ok((stream, Session { tls: Arc::clone(self), in_use, client, is_resumed }))
+        let protocol = self.protocol(connection.alpn_protocol())?;
+        Ok((stream, Session { tls: Arc::clone(self), in_use, client, is_resumed, protocol }))
     }
 }

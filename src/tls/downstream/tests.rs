@@ -31,6 +31,7 @@ fn files_for(names: &[&str]) -> Files {
 
 fn rules(client_auth: ClientAuth) -> ListenerTls {
     ListenerTls {
+        protocols: vec![Protocol::Http1],
         certificates: vec![CertificateFiles { cert: "cert".into(), key: "key".into() }],
         min_version: TlsVersion::Tls12,
         client_auth,

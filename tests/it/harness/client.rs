@@ -56,6 +56,11 @@ impl Client {
         Ok(Self { wire: Wire::new(stream) })
     }
 
+    /// The connection alone, of which nothing was read.
+    pub fn into_stream(self) -> Stream {
+        self.wire.stream
+    }
+
     /// The connection itself.
     pub fn stream(&self) -> &Stream {
         &self.wire.stream

@@ -9,6 +9,7 @@ pub mod faults;
 pub mod files;
 pub mod gateway;
 pub mod http1;
+pub mod http2;
 pub mod issuer;
 pub mod metrics;
 pub mod playing;

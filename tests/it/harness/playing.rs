@@ -4,6 +4,9 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use rustls::ServerConfig;
 use serde_json::json;
 use socket2::SockRef;
@@ -294,10 +297,11 @@ impl Connection {
     }
 
     async fn upgrade(&mut self, place: usize) -> Result<Next, Broken> {
-        self.write(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        )
-        .await?;
+        let head = self.change(|state| state.seen[place].head.clone());
+        let accept = head.header("sec-websocket-key").map(proof_of).unwrap_or_default();
+        let answer =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+        self.write(format!("{answer}{accept}\r\n")).await?;
         loop {
             let some = self.wire.some(1 << 16).await?;
             if some.is_empty() {
@@ -307,4 +311,11 @@ impl Connection {
             self.write(some).await?;
         }
     }
+}
+
+/// The proof that a key was read (RFC 6455, section 4.2.2).
+fn proof_of(key: &str) -> String {
+    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let proof = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
+    format!("Sec-WebSocket-Accept: {}\r\n", BASE64_STANDARD.encode(proof))
 }

@@ -1,0 +1,95 @@
+//! One request's line to its client: over HTTP/1.1 the connection, which has one request at a time,
+//! over HTTP/2 one stream of many. By it a request learns that it must end, and the connection that
+//! the answer has.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::streams::Stream;
+use super::wire::WireState;
+
+/// The line of one request.
+#[derive(Clone, Debug)]
+pub(crate) enum Line {
+    /// HTTP/1.1: the connection.
+    Connection(Arc<WireState>),
+    /// HTTP/2: a stream.
+    Stream(Rc<Stream>),
+}
+
+/// Why a request must end before its answer does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MustEnd {
+    /// The drain of its stamp is over.
+    Drained,
+    /// Its client does not take what it is given.
+    TooSlow,
+}
+
+impl MustEnd {
+    /// Its name in the access log.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drained => "stamp_drained",
+            Self::TooSlow => "client_too_slow",
+        }
+    }
+}
+
+impl Line {
+    /// The request under way must end now: a drain demands it.
+    pub(super) fn cut(&self) {
+        match self {
+            Self::Connection(wire) => wire.cut(),
+            Self::Stream(stream) => stream.cut(MustEnd::Drained),
+        }
+    }
+
+    /// Must the request under way end now?
+    pub(super) fn must_end(&self) -> Option<MustEnd> {
+        match self {
+            Self::Connection(wire) => wire.is_cut().then_some(MustEnd::Drained),
+            Self::Stream(stream) => stream.must_end(),
+        }
+    }
+
+    /// What was to end has ended.
+    pub(super) fn forgive(&self) {
+        match self {
+            Self::Connection(wire) => wire.forgive(),
+            Self::Stream(stream) => stream.forgive(),
+        }
+    }
+
+    /// The client took what it was given, and more is asked for.
+    pub(super) fn asked(&self) {
+        match self {
+            Self::Connection(_) => {}
+            Self::Stream(stream) => stream.asked(),
+        }
+    }
+
+    /// The client is given so many bytes of the answer.
+    pub(super) fn gave(&self, bytes: usize) {
+        match self {
+            Self::Connection(_) => {}
+            Self::Stream(stream) => stream.gave(bytes),
+        }
+    }
+
+    /// The answer is written or given up.
+    pub(super) fn answer_ended(&self) {
+        match self {
+            Self::Connection(wire) => wire.answer_ended(),
+            Self::Stream(_) => {}
+        }
+    }
+
+    /// From now on bytes pass unread.
+    pub(super) fn tunnel(&self) {
+        match self {
+            Self::Connection(wire) => wire.tunnel(),
+            Self::Stream(_) => {}
+        }
+    }
+}
