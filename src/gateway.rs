@@ -3,35 +3,43 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::runtime::{Builder, LocalOptions, Runtime};
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::access;
 use crate::admin::audit::Audit;
 use crate::admin::{AdminState, Clients, Parts};
 use crate::clock::Clock;
 use crate::diagnostics::Report;
-use crate::listen::{self, Admissions, BindError, Bound, Listener, Stop};
-use crate::proxy::worker::Worker;
+use crate::listen::{self, Admissions, BindError, Bound, Inherited, Stop};
 use crate::settings::{LogTarget, ProxyProtocol, Settings};
 use crate::source::{self, ReloadAsk, Reloader};
-use crate::state::{Mail, Mailboxes, OpenError, Start, Started, State, forget_idle_tenants};
+use crate::state::{
+    Mailboxes, OpenError, Start, Started, State, UpgradeAsk, UpgradeError, forget_idle_tenants,
+};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log::{self, Level};
-use crate::tls::downstream::Pace;
 use crate::{admin, disk, outbound};
+
+mod notify;
+mod upgrade;
+mod workforce;
+
+use upgrade::{Estate, Successor};
+use workforce::{Workforce, start_workers};
 
 /// Threads for everything that is not a request: control, probes, admin, watching.
 const CONTROL_THREADS: usize = 2;
-/// How often a worker closes connections that rested too long.
-const SWEEP: Duration = Duration::from_secs(1);
 /// How often the stopping process looks whether its workers are done.
 const STOP_CHECK: Duration = Duration::from_millis(20);
 
@@ -44,6 +52,9 @@ pub enum RunError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// Sockets were passed that no listener asks for: connections to them would never be served.
+    #[error("passed on, but no listener's: {}; write such a `bind`, or do not pass it", .0.join(", "))]
+    Left(Vec<String>),
     /// The journal cannot be used.
     #[error("the operators' journal: {0}")]
     Journal(#[from] OpenError),
@@ -74,6 +85,12 @@ pub struct Gateway {
     stop: watch::Sender<Stop>,
     addresses: Addresses,
     signals: Signals,
+    /// What a successor gets.
+    estate: Estate,
+    directory: PathBuf,
+    upgrades: mpsc::Receiver<UpgradeAsk>,
+    /// Ends the admin plane.
+    admin_ends: watch::Sender<bool>,
 }
 
 /// Where a gateway listens.
@@ -92,7 +109,12 @@ pub fn run(config: &Path) -> Result<(), RunError> {
 }
 
 /// Starts the gateway of this gateway.toml: when this returns, it serves.
+#[expect(
+    clippy::too_many_lines,
+    reason = "the composition root: what is made of what, in its order"
+)]
 pub fn start(config: &Path) -> Result<Gateway, RunError> {
+    let inherited = Inherited::take().map_err(system("take the sockets that were passed"))?;
     let clock = Clock::start();
     let settings = source::load_settings(config).map_err(RunError::Configuration)?;
     access::check(&settings).map_err(RunError::Configuration)?;
@@ -100,8 +122,7 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
     raise_file_limit();
     let first = source::first(&settings, clock).map_err(RunError::Configuration)?;
     let workers = worker_count(&settings);
-    let bound = bind_all(&settings, workers)?;
-    let admin = listen::bind(settings.admin.bind, 1)?;
+    let sockets = Sockets::bind(&settings, workers, inherited)?;
     let control = control_runtime()?;
     let access_log = AccessLog::open(sink(&settings)).map_err(system("open the access log"))?;
     let (mailboxes, mail) = Mailboxes::new(workers);
@@ -118,25 +139,26 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
     let reloader = Reloader::new(Arc::clone(&state), config, settings.clone(), first.files);
     start_control(&control, started, &reloader, &settings.state_directory);
     let stop = watch::Sender::new(Stop::Not);
-    let addresses = addresses(&settings, &admin, &bound);
+    let addresses = addresses(&settings, &sockets.admin, &sockets.bound);
     let limits = settings.listeners.iter().map(|listener| listener.connections_max.get());
     let admissions = Admissions::new(limits);
-    start_admin(
-        &control,
-        admin.sockets,
-        &settings,
-        Parts {
-            state: Arc::clone(&state),
-            reloader: Arc::clone(&reloader),
-            access_log: access_log.clone(),
-            listeners: listener_names(&settings),
-            clients: clients(&admissions),
-            routing_file: settings.routing.file.clone(),
-            audit: Audit::open(settings.admin.audit_log.as_deref())
-                .map_err(system("open the audit log"))?,
-            allowed_hosts: settings.admin.allowed_hosts.clone(),
-        },
-    )?;
+    let (ask_upgrade, upgrades) = mpsc::channel(1);
+    let mut estate = sockets.estate(&settings)?;
+    let Sockets { bound, admin, admin_unix } = sockets;
+    let admin_unix = (settings.admin.unix_socket.as_deref(), admin_unix);
+    let admin_listeners = admin_listeners(&control, admin.sockets, admin_unix, &mut estate)?;
+    let audit = Audit::open(settings.admin.audit_log.as_deref());
+    let parts = Parts {
+        state: Arc::clone(&state),
+        reloader: Arc::clone(&reloader),
+        access_log: access_log.clone(),
+        listeners: listener_names(&settings),
+        clients: clients(&admissions),
+        routing_file: settings.routing.file.clone(),
+        audit: audit.map_err(system("open the audit log"))?,
+        allowed_hosts: settings.admin.allowed_hosts.clone(),
+        upgrades: ask_upgrade,
+    };
     let workers = start_workers(Workforce {
         state: &state,
         settings: &settings,
@@ -149,7 +171,72 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
     // Whoever reads that it serves may signal it at once.
     let signals = control.block_on(async { Signals::new() })?;
     announce(&settings, &addresses)?;
-    Ok(Gateway { state, reloader, access_log, level, control, workers, stop, addresses, signals })
+    // Before the admin plane: what is decided here, the process before this one will not know of.
+    upgrade::tell_former().map_err(system("tell the former process"))?;
+    let admin_ends = serve_admin(&control, admin_listeners, parts);
+    notify::serving(&state);
+    control.spawn(notify::keep_watchdog(Arc::clone(&state)));
+    Ok(Gateway {
+        state,
+        reloader,
+        access_log,
+        level,
+        control,
+        workers,
+        stop,
+        addresses,
+        signals,
+        estate,
+        directory: settings.state_directory.clone(),
+        upgrades,
+        admin_ends,
+    })
+}
+
+/// The name that the admin plane's sockets go by; no listener can have it.
+const ADMIN: &str = "@admin";
+
+/// Everything that the process listens on.
+struct Sockets {
+    bound: Vec<(u16, Bound)>,
+    admin: Bound,
+    admin_unix: Option<UnixListener>,
+}
+
+impl Sockets {
+    /// Those that were inherited, and new ones where there is none.
+    fn bind(
+        settings: &Settings,
+        workers: usize,
+        mut inherited: Inherited,
+    ) -> Result<Self, RunError> {
+        let bound = bind_all(settings, workers, &mut inherited)?;
+        let passed = inherited.at(ADMIN, settings.admin.bind);
+        let admin = listen::bind(settings.admin.bind, 1, passed)?;
+        let path = settings.admin.unix_socket.as_deref();
+        let admin_unix = path.and_then(|path| inherited.at_path(path));
+        // A successor may have other listeners than the process before it.
+        let left = inherited.left();
+        if !left.is_empty() && !upgrade::is_successor() {
+            return Err(RunError::Left(left));
+        }
+        Ok(Self { bound, admin, admin_unix })
+    }
+
+    /// What a successor gets: every socket that connections may wait in.
+    fn estate(&self, settings: &Settings) -> Result<Estate, RunError> {
+        let mut estate = Estate::default();
+        for (index, bound) in &self.bound {
+            let Some(listener) = settings.listeners.get(usize::from(*index)) else { continue };
+            for socket in &bound.sockets {
+                estate.add(&listener.name, socket).map_err(system("keep a socket"))?;
+            }
+        }
+        for socket in &self.admin.sockets {
+            estate.add(ADMIN, socket).map_err(system("keep a socket"))?;
+        }
+        Ok(estate)
+    }
 }
 
 fn control_runtime() -> Result<Runtime, RunError> {
@@ -177,23 +264,42 @@ fn clients(admissions: &Arc<Admissions>) -> Clients {
     Clients(Box::new(move || admissions.open().collect()))
 }
 
-fn start_admin(
+fn admin_listeners(
     control: &Runtime,
     sockets: Vec<std::net::TcpListener>,
-    settings: &Settings,
-    parts: Parts,
-) -> Result<(), RunError> {
+    unix: (Option<&Path>, Option<UnixListener>),
+    estate: &mut Estate,
+) -> Result<admin::Listeners, RunError> {
     let _in_runtime = control.enter();
-    let listeners = admin::Listeners::new(sockets, settings.admin.unix_socket.as_deref())
-        .map_err(system("listen for the admin plane"))?;
-    // It answers to the very end: readiness must be seen to fail.
+    let listeners = admin::Listeners::new(sockets, unix);
+    let listeners = listeners.map_err(system("listen for the admin plane"))?;
+    if let Some(unix) = &listeners.unix {
+        let unix = unix.as_fd().try_clone_to_owned().map_err(system("keep a socket"))?;
+        estate.add_unix(ADMIN, unix);
+    }
+    Ok(listeners)
+}
+
+/// It answers to the very end, for readiness must be seen to fail; but where another process takes over,
+/// that is the one to answer.
+fn serve_admin(
+    control: &Runtime,
+    listeners: admin::Listeners,
+    parts: Parts,
+) -> watch::Sender<bool> {
+    let (ends, mut ending) = watch::channel(false);
     control.spawn(async move {
         let state = AdminState::new(parts);
-        if let Err(error) = admin::serve(listeners, state, std::future::pending()).await {
+        let ending = async move {
+            if ending.wait_for(|ends| *ends).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        if let Err(error) = admin::serve(listeners, state, ending).await {
             tracing::error!(%error, "the admin plane ended");
         }
     });
-    Ok(())
+    ends
 }
 
 impl Gateway {
@@ -209,45 +315,92 @@ impl Gateway {
         &self.state
     }
 
-    /// Serves until TERM or INT, then ends gracefully. A second one ends at once.
+    /// Serves until TERM or INT, or until another process has taken over, then ends gracefully. A
+    /// second signal ends at once.
     pub fn serve_until_signalled(mut self) {
-        self.await_end();
-        self.end();
+        match self.await_end() {
+            Ending::Asked => self.end(),
+            Ending::TakenOver => self.leave(),
+        }
     }
 
-    /// Returns when the process is asked to end.
-    fn await_end(&mut self) {
+    /// Returns when the process is asked to end, or is not needed any more.
+    fn await_end(&mut self) -> Ending {
         let Self { control, signals, access_log, reloader, level, state, .. } = self;
+        let (upgrades, estate, directory) = (&mut self.upgrades, &self.estate, &self.directory);
         control.block_on(async {
+            let upgrading = Upgrading { state, reloader, estate, directory };
+            let mut under_way: Pin<Box<dyn Future<Output = Option<u32>> + '_>> =
+                Box::pin(std::future::pending());
+            let mut is_under_way = false;
             loop {
-                tokio::select! {
-                    _ = signals.term.recv() => return,
-                    _ = signals.int.recv() => return,
+                let asked = tokio::select! {
+                    _ = signals.term.recv() => return Ending::Asked,
+                    _ = signals.int.recv() => return Ending::Asked,
                     _ = signals.hup.recv() => {
                         access_log.reopen();
+                        notify::reloading();
                         reloader.reload(ReloadAsk::default()).await;
                         level.set(state.view().live.log_level);
+                        notify::serving(state);
+                        continue;
                     }
+                    done = &mut under_way => {
+                        if let Some(pid) = done {
+                            notify::taken_over_by(pid);
+                            return Ending::TakenOver;
+                        }
+                        (under_way, is_under_way) = (Box::pin(std::future::pending()), false);
+                        continue;
+                    }
+                    _ = signals.usr2.recv() => oneshot::channel().0,
+                    Some(asked) = upgrades.recv() => asked.reply,
+                };
+                if is_under_way {
+                    drop(asked.send(Err(UpgradeError::UnderWay)));
+                    continue;
                 }
+                (under_way, is_under_way) = (Box::pin(upgrading.run(asked)), true);
             }
-        });
+        })
+    }
+
+    /// Another process serves: ends as soon as nobody is connected any more, and at the deadline.
+    fn leave(self) {
+        tracing::info!("another process has taken over");
+        self.admin_ends.send_replace(true);
+        self.wind_up(Stop::Handover, Duration::ZERO);
     }
 
     fn end(self) {
-        let live = Arc::clone(&self.state.view().live);
         self.state.begin_stopping();
+        notify::stopping();
         tracing::info!(in_flight = self.state.in_flight(), "stopping");
-        let Self { control, workers, stop, state, mut signals, .. } = self;
+        let delay = self.state.view().live.shutdown.delay;
+        self.wind_up(Stop::Gracefully, delay);
+    }
+
+    fn wind_up(self, how: Stop, delay: Duration) {
+        let deadline = self.state.view().live.shutdown.deadline;
+        let Self { control, workers, stop, state, mut signals, estate, .. } = self;
         control.block_on(async {
             let gracefully = async {
-                tokio::time::sleep(live.shutdown.delay).await;
-                stop.send_replace(Stop::Gracefully);
+                tokio::time::sleep(delay).await;
+                // Nobody may wait in a queue that is not looked at.
+                drop(estate);
+                stop.send_replace(how);
                 let done = async {
                     while workers.iter().any(|worker| !worker.is_finished()) {
                         tokio::time::sleep(STOP_CHECK).await;
                     }
                 };
-                tokio::time::timeout(live.shutdown.deadline, done).await.is_ok()
+                if tokio::time::timeout(deadline, done).await.is_ok() {
+                    return true;
+                }
+                // Those that rest are closed as they would be at any time.
+                stop.send_replace(Stop::Gracefully);
+                tokio::time::sleep(STOP_CHECK).await;
+                workers.iter().all(JoinHandle::is_finished)
             };
             tokio::select! {
                 all_done = gracefully => if !all_done {
@@ -266,12 +419,63 @@ impl Gateway {
     }
 }
 
+/// Why a gateway ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Somebody asked it to.
+    Asked,
+    /// Another process serves in its place.
+    TakenOver,
+}
+
+/// What an upgrade needs.
+struct Upgrading<'a> {
+    state: &'a Arc<State>,
+    reloader: &'a Arc<Reloader>,
+    estate: &'a Estate,
+    directory: &'a Path,
+}
+
+impl Upgrading<'_> {
+    /// The id of the process that has taken over; `None` = this one goes on.
+    async fn run(&self, reply: oneshot::Sender<Result<u32, UpgradeError>>) -> Option<u32> {
+        tracing::info!("upgrading");
+        let upgraded = self.try_run().await;
+        match &upgraded {
+            Ok(pid) => tracing::info!(pid, "the new process serves"),
+            Err(error) => {
+                tracing::error!(%error, "not upgraded; this process goes on");
+                self.take_back().await;
+            }
+        }
+        let pid = upgraded.as_ref().ok().copied();
+        drop(reply.send(upgraded));
+        pid
+    }
+
+    async fn try_run(&self) -> Result<u32, UpgradeError> {
+        self.state.hand_over().await?;
+        let successor = Successor::start(self.estate, self.directory);
+        successor.map_err(UpgradeError::Start)?.serves().await
+    }
+
+    async fn take_back(&self) {
+        if let Err(error) = self.state.take_back().await {
+            tracing::error!(%error, "no order of an operator can be taken until a restart");
+            return;
+        }
+        // The files may have changed meanwhile.
+        self.reloader.reload(ReloadAsk::default()).await;
+    }
+}
+
 /// The signals that the gateway knows.
 #[derive(Debug)]
 struct Signals {
     term: Signal,
     int: Signal,
     hup: Signal,
+    usr2: Signal,
 }
 
 impl Signals {
@@ -281,6 +485,7 @@ impl Signals {
             term: listen(SignalKind::terminate())?,
             int: listen(SignalKind::interrupt())?,
             hup: listen(SignalKind::hangup())?,
+            usr2: listen(SignalKind::user_defined2())?,
         })
     }
 }
@@ -305,11 +510,16 @@ fn sink(settings: &Settings) -> LogTarget {
 }
 
 /// The sockets of all listeners: listener index, then addresses.
-fn bind_all(settings: &Settings, workers: usize) -> Result<Vec<(u16, Bound)>, RunError> {
+fn bind_all(
+    settings: &Settings,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<Vec<(u16, Bound)>, RunError> {
     let mut bound = Vec::new();
     for (listener, index) in settings.listeners.iter().zip(0..) {
         for address in &listener.bind {
-            bound.push((index, listen::bind(*address, workers)?));
+            let passed = inherited.at(&listener.name, *address);
+            bound.push((index, listen::bind(*address, workers, passed)?));
         }
     }
     Ok(bound)
@@ -344,119 +554,6 @@ fn announce(settings: &Settings, addresses: &Addresses) -> Result<(), RunError> 
     Ok(())
 }
 
-/// What the workers are started with.
-struct Workforce<'a> {
-    state: &'a Arc<State>,
-    settings: &'a Settings,
-    access_log: &'a AccessLog,
-    admissions: &'a Arc<Admissions>,
-    stop: &'a watch::Sender<Stop>,
-    bound: Vec<(u16, Bound)>,
-    mail: Vec<mpsc::UnboundedReceiver<Mail>>,
-}
-
 fn listener_names(settings: &Settings) -> Vec<Box<str>> {
     settings.listeners.iter().map(|listener| listener.name.clone()).collect()
-}
-
-fn start_workers(force: Workforce<'_>) -> Result<Vec<JoinHandle<()>>, RunError> {
-    let names = listener_names(force.settings);
-    let mut sockets: Vec<(u16, std::vec::IntoIter<std::net::TcpListener>)> =
-        force.bound.into_iter().map(|(index, bound)| (index, bound.sockets.into_iter())).collect();
-    let mut workers = Vec::new();
-    for (place, mail) in force.mail.into_iter().enumerate() {
-        let own = sockets.iter_mut().filter_map(|(index, sockets)| {
-            let settings = force.settings.listeners.get(usize::from(*index))?;
-            Some(Listener {
-                index: *index,
-                is_tls: settings.is_tls,
-                protocols: settings.protocols.clone(),
-                proxy_protocol: settings.proxy_protocol,
-                socket: sockets.next()?,
-            })
-        });
-        let desk = Desk {
-            place,
-            listeners: own.collect(),
-            names: names.clone(),
-            state: Arc::clone(force.state),
-            access_log: force.access_log.clone(),
-            admissions: Arc::clone(force.admissions),
-            stop: force.stop.subscribe(),
-            mail,
-        };
-        let thread = std::thread::Builder::new().name(format!("worker-{place}"));
-        let worker = thread.spawn(move || desk.work()).map_err(system("start a worker"))?;
-        workers.push(worker);
-    }
-    Ok(workers)
-}
-
-/// Everything that one worker thread starts with.
-struct Desk {
-    place: usize,
-    listeners: Vec<Listener>,
-    names: Vec<Box<str>>,
-    state: Arc<State>,
-    access_log: AccessLog,
-    admissions: Arc<Admissions>,
-    stop: watch::Receiver<Stop>,
-    mail: mpsc::UnboundedReceiver<Mail>,
-}
-
-impl Desk {
-    fn work(self) {
-        let runtime =
-            Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-        let runtime = match runtime {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                tracing::error!(%error, "a worker could not start");
-                return;
-            }
-        };
-        runtime.block_on(self.serve());
-    }
-
-    async fn serve(mut self) {
-        let worker = Worker::new(self.place, self.state, self.access_log, self.names);
-        let mut accepting = Vec::new();
-        let pace = std::rc::Rc::new(Pace::default());
-        for listener in self.listeners {
-            let admissions = (Arc::clone(&self.admissions), std::rc::Rc::clone(&pace));
-            let accept = listen::accept(
-                std::rc::Rc::clone(&worker),
-                listener,
-                admissions,
-                self.stop.clone(),
-            );
-            accepting.push(tokio::task::spawn_local(accept));
-        }
-        let mut sweep = tokio::time::interval(SWEEP);
-        let stopped = async {
-            let _gracefully = self.stop.wait_for(|stop| *stop >= Stop::Gracefully).await.is_ok();
-            let idle = async {
-                while worker.connections() > 0 {
-                    tokio::time::sleep(STOP_CHECK).await;
-                }
-            };
-            let mut stop = self.stop.clone();
-            tokio::select! {
-                () = idle => {}
-                _ = stop.wait_for(|stop| *stop == Stop::Now) => {}
-            }
-        };
-        let mut stopped = std::pin::pin!(stopped);
-        let mut look = worker.next_look();
-        loop {
-            tokio::select! {
-                Some(mail) = self.mail.recv() => worker.read_mail(mail),
-                _ = sweep.tick() => worker.sweep(),
-                () = tokio::time::sleep_until(worker.clock().instant(look)) => {
-                    look = worker.note_lag(look);
-                }
-                () = &mut stopped => return,
-            }
-        }
-    }
 }

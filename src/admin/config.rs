@@ -81,6 +81,7 @@ pub(super) async fn reload(
             ("unchanged", Ok(ReloadView::unchanged(generation, mode)))
         }
         ReloadOutcome::Refused(report) => ("config_refused", Err(Problem::of_report(report))),
+        ReloadOutcome::HandingOver => ("not_ready", Err(Problem::handing_over())),
     };
     if mode == Mode::Apply {
         let reason = if query.force.is_on() { "forced" } else { "" };

@@ -13,6 +13,7 @@ mod scrape;
 mod serve;
 mod stamps;
 mod tenants;
+mod upgrade;
 pub mod view;
 
 use std::fmt;
@@ -30,11 +31,11 @@ use axum::{Json, Router};
 use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode, Uri};
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::settings::Live;
 use crate::source::Reloader;
-use crate::state::State;
+use crate::state::{State, UpgradeAsk};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics;
 use access::{Access, Actor, Door};
@@ -62,6 +63,7 @@ pub struct AdminState {
     known: ArcSwap<Known>,
     /// Places for those who follow the events.
     event_readers: Arc<Semaphore>,
+    upgrades: mpsc::Sender<UpgradeAsk>,
 }
 
 /// What an `AdminState` is made of.
@@ -83,6 +85,8 @@ pub struct Parts {
     pub audit: Audit,
     /// `admin.allowed_hosts`
     pub allowed_hosts: Vec<Box<str>>,
+    /// Where upgrades are asked for.
+    pub upgrades: mpsc::Sender<UpgradeAsk>,
 }
 
 /// The rules of access that were made of these settings.
@@ -118,6 +122,7 @@ impl AdminState {
             audit: parts.audit,
             allowed_hosts: parts.allowed_hosts,
             known: ArcSwap::from_pointee(known),
+            upgrades: parts.upgrades,
             event_readers: Arc::new(Semaphore::new(events::READERS_MAX)),
         })
     }
@@ -187,6 +192,7 @@ fn router(admin: Arc<AdminState>, door: Door) -> Router {
         .route("/v1/config/reload", post(config::reload))
         .route("/v1/config/validate", post(config::validate))
         .route("/v1/config/diff", post(config::compare))
+        .route("/v1/upgrade", post(upgrade::upgrade))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .with_state(admin)

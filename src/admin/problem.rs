@@ -65,6 +65,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", detail)
     }
 
+    /// What was decided now would be lost.
+    pub(super) fn handing_over() -> Self {
+        Self::not_ready("The gateway is being upgraded: ask again in a moment.")
+    }
+
     /// The files were refused.
     pub(super) fn of_report(report: Report) -> Self {
         let detail = "The files were refused; what was in force stays in force.";
@@ -102,6 +107,7 @@ impl From<OrderError> for Problem {
                 "journal_failed",
                 "The journal could not be written, so nothing was changed.",
             ),
+            OrderError::HandingOver => Self::handing_over(),
             OrderError::Stopping => Self::not_ready("The gateway is stopping."),
         }
     }

@@ -41,10 +41,20 @@ pub struct Listeners {
 
 impl Listeners {
     /// Hands bound sockets (non-blocking) to the runtime that this is called on, and binds the unix
-    /// socket.
-    pub fn new(sockets: Vec<std::net::TcpListener>, unix: Option<&Path>) -> io::Result<Self> {
+    /// socket unless it was inherited.
+    pub fn new(
+        sockets: Vec<std::net::TcpListener>,
+        (path, inherited): (Option<&Path>, Option<std::os::unix::net::UnixListener>),
+    ) -> io::Result<Self> {
         let tcp = sockets.into_iter().map(TcpListener::from_std).collect::<io::Result<_>>()?;
-        Ok(Self { tcp, unix: unix.map(bind_unix).transpose()? })
+        let unix = match inherited {
+            Some(socket) => {
+                socket.set_nonblocking(true)?;
+                Some(UnixListener::from_std(socket)?)
+            }
+            None => path.map(bind_unix).transpose()?,
+        };
+        Ok(Self { tcp, unix })
     }
 }
 

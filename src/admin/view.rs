@@ -271,6 +271,14 @@ pub struct LastReloadView<D> {
     pub diagnostics: Option<D>,
 }
 
+/// `POST /v1/upgrade`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpgradeView {
+    /// The process that serves now.
+    pub pid: u32,
+}
+
 /// `POST /v1/config/reload`
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -74,9 +74,10 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Configuration(report) => Self::Configuration(vec![report]),
-            other @ (RunError::Bind(_) | RunError::Journal(_) | RunError::System { .. }) => {
-                Self::Run(other)
-            }
+            other @ (RunError::Bind(_)
+            | RunError::Left(_)
+            | RunError::Journal(_)
+            | RunError::System { .. }) => Self::Run(other),
         }
     }
 }

@@ -72,6 +72,8 @@ enum Command {
     Drill(DrillFlags),
     /// Make a gateway read its files anew
     Reload(ReloadFlags),
+    /// Let the program as it is on disk take over from a running gateway, without losing a request
+    Upgrade(Operator),
     /// Ask a gateway whether it is ready: exit code 0 or 1, for containers
     Healthcheck(Operator),
     /// Print the completions of a shell
@@ -352,6 +354,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Drill(flags) => operate::drill(&flags),
         Command::Failback(flags) => operate::fail_back(&flags),
         Command::Reload(flags) => operate::reload(&flags),
+        Command::Upgrade(operator) => operate::upgrade(&operator),
         Command::Healthcheck(operator) => operate::healthcheck(&operator),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::admin::view::{
     ConfigView, DrainAsk, DrainView, DrillAsk, DrillView, DrillsView, InfoView, ReasonAsk,
-    RefusalView, ReloadView, Span, StampsView, StateAsk, StatusView,
+    RefusalView, ReloadView, Span, StampsView, StateAsk, StatusView, UpgradeView,
 };
 use crate::clock::Clock;
 
@@ -235,6 +235,24 @@ pub(super) fn reload(flags: &ReloadFlags) -> Result<(), Failure> {
         print::remark(&format!("only after a restart: {}", view.restart_needed.join(", ")));
     }
     Ok(())
+}
+
+/// The longest that a gateway waits for its successor, and a moment.
+const UPGRADED_WITHIN: Duration = Duration::from_secs(65);
+
+/// `stampgate upgrade`
+pub(super) fn upgrade(operator: &Operator) -> Result<(), Failure> {
+    let client = Client::new(operator)?;
+    let question = Question::new(Method::POST, "/v1/upgrade").waiting(UPGRADED_WITHIN);
+    let answer = runtime()?.block_on(client.ask(question))?;
+    let view: UpgradeView = answer.read()?;
+    match operator.output.output {
+        Output::Json => print::json(&view),
+        Output::Table => {
+            print::line(&format!("process {} serves now", view.pid));
+            Ok(())
+        }
+    }
 }
 
 fn told(view: &ReloadView) -> String {

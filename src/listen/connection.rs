@@ -2,7 +2,7 @@
 //! and one timer watches whether the client keeps moving. What is of HTTP/2 alone is in `http2`.
 
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -66,7 +66,6 @@ impl Connection {
         if socket::set_up(&socket).is_err() {
             return;
         }
-        let _connected = self.worker.connected();
         let state = WireState::new();
         let Some((mut socket, session)) = self.open(socket, &state).await else { return };
         let mut begun = BytesMut::new();
@@ -161,13 +160,9 @@ impl Connection {
         mut watch: Watch<'_>,
     ) -> Ended {
         let state = watch.state;
-        let mut stop = self.stop.clone();
-        let mut stopping = std::pin::pin!(async move {
-            let gracefully = stop.wait_for(|stop| *stop >= Stop::Gracefully).await.is_ok();
-            gracefully.then_some(stop)
-        });
-        let mut cut = None;
-        let (mut listens, mut asked) = (false, false);
+        let mut level = Stop::Not;
+        let mut hears = pin!(beyond(self.stop.clone(), level));
+        let (mut listens, mut told) = (false, false);
         std::future::poll_fn(move |context| {
             state.driven_by(context.waker());
             loop {
@@ -181,30 +176,32 @@ impl Connection {
             // Once it waits, it need not be polled before there is something to hear.
             let may_hear = !std::mem::replace(&mut listens, true)
                 || !matches!(self.stop.has_changed(), Ok(false));
-            if !asked
-                && may_hear
-                && let Poll::Ready(stop) = stopping.as_mut().poll(context)
-            {
-                asked = true;
+            while may_hear && let Poll::Ready(next) = hears.as_mut().poll(context) {
+                level = next;
+                hears.set(beyond(self.stop.clone(), level));
+            }
+            if !told && watch.is_told_of(level) {
+                told = true;
                 connection.stop_gracefully();
                 if connection.drive(context).is_ready() {
                     return Poll::Ready(Ended::ByHyper);
                 }
-                cut = stop.map(|mut stop| {
-                    Box::pin(async move { drop(stop.wait_for(|stop| *stop == Stop::Now).await) })
-                });
             }
-            if let Some(cut) = &mut cut
-                && cut.as_mut().poll(context).is_ready()
-            {
-                return Poll::Ready(Ended::Cut);
-            }
-            if state.is_cut_while_blocked() {
+            if level == Stop::Now || state.is_cut_while_blocked() {
                 return Poll::Ready(Ended::Cut);
             }
             watch.poll(context).map(Ended::TooSlow)
         })
         .await
+    }
+}
+
+/// Waits until the stop has come further than that.
+async fn beyond(mut stop: watch::Receiver<Stop>, known: Stop) -> Stop {
+    match stop.wait_for(|stop| *stop > known).await {
+        Ok(next) => *next,
+        // Whoever would stop us is gone.
+        Err(_gone) => std::future::pending().await,
     }
 }
 
@@ -272,6 +269,20 @@ impl<'c> Watch<'c> {
             slow: SlowPeer::default(),
             written: 0,
             checked: since,
+        }
+    }
+
+    /// Must hyper be told that the connection ends, by how far the stop has come? While another
+    /// process takes over, an idle connection of HTTP/1.1 is told with its next answer: closed now, it
+    /// might lose a request that is on its way. HTTP/2 has a word for it (GOAWAY).
+    fn is_told_of(&self, level: Stop) -> bool {
+        match level {
+            Stop::Not => false,
+            Stop::Handover => {
+                self.streams.is_some()
+                    || matches!(self.state.phase(), Phase::Request | Phase::Tunnel)
+            }
+            Stop::Gracefully | Stop::Now => true,
         }
     }
 

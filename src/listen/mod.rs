@@ -6,6 +6,7 @@ mod bind;
 mod connection;
 mod handshake;
 mod http2;
+mod inherited;
 mod proxied;
 
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 
 pub use admit::{Admissions, Admitted};
 pub use bind::{BindError, Bound, bind};
+pub use inherited::Inherited;
 
 use crate::proxy::Caller;
 use crate::proxy::worker::Worker;
@@ -31,6 +33,9 @@ pub enum Stop {
     /// Not asked for.
     #[default]
     Not,
+    /// Another process takes over: no new connections; open ones are told with their next answer
+    /// that it is the last. None is closed on a client that is about to ask.
+    Handover,
     /// No new connections; open ones end after the request that they serve.
     Gracefully,
     /// Whatever is still open is cut.
@@ -73,7 +78,7 @@ pub(crate) async fn accept(
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop >= Stop::Gracefully) => return,
+            _ = stop.wait_for(|stop| *stop >= Stop::Handover) => return,
         };
         let (client, address) = match accepted {
             Ok(accepted) => accepted,
@@ -98,11 +103,13 @@ pub(crate) async fn accept(
             pace: Rc::clone(&pace),
             stop: stop.clone(),
         };
-        if is_proxied {
-            tokio::task::spawn_local(connection.serve_proxied(client, admitted));
-            continue;
-        }
+        // From here on the worker has somebody to wait for.
+        let connected = worker.connected();
         tokio::task::spawn_local(async move {
+            let _connected = connected;
+            if is_proxied {
+                return connection.serve_proxied(client, admitted).await;
+            }
             match admitted {
                 Some(admitted) => {
                     connection.serve(client).await;

@@ -47,7 +47,6 @@ impl Connection {
     /// Hears the proxy out and then serves whoever it speaks for, if the listener and that client
     /// have room for one more.
     pub(super) async fn serve_proxied(mut self, mut socket: TcpStream, place: Option<Admitted>) {
-        let connected = self.worker.connected();
         let live = self.worker.view().live.clone();
         let proxy = self.caller.address();
         if !live.trusts(proxy) {
@@ -71,7 +70,6 @@ impl Connection {
                 return;
             }
         }
-        drop(connected);
         let live = self.worker.view().live.clone();
         let client = self.caller.address();
         match place.by_client(client, per_client(&live, client)) {

@@ -80,6 +80,8 @@ pub enum ReloadOutcome {
     Unchanged,
     /// What was in force stays.
     Refused(Report),
+    /// Another process is about to take over, and reads the files itself.
+    HandingOver,
 }
 
 /// What a reload changed.
@@ -172,6 +174,9 @@ impl Reloader {
     /// Reads the files anew and puts what they say in force, if it is right.
     pub async fn reload(&self, ask: ReloadAsk) -> ReloadOutcome {
         let mut running = self.running.lock().await;
+        if ask.mode == Mode::Apply && self.state.is_handing_over() {
+            return ReloadOutcome::HandingOver;
+        }
         let outcome =
             self.try_reload(&mut running, ask).await.unwrap_or_else(ReloadOutcome::Refused);
         if ask.mode == Mode::Apply {
@@ -268,6 +273,7 @@ impl Reloader {
                 }
                 self.state.note_reload(ReloadResult::Accepted { at });
             }
+            ReloadOutcome::HandingOver => {}
             ReloadOutcome::Unchanged => self.state.note_reload(ReloadResult::Unchanged),
             ReloadOutcome::Refused(report) => {
                 for problem in report.told() {

@@ -13,7 +13,7 @@ use stamp_core::table::RoutingTable;
 use tokio::sync::oneshot;
 
 use super::AttemptReport;
-use super::journal::Journal;
+use super::journal::{Journal, OpenError};
 use super::view::View;
 use crate::auth::{KeyChange, KeyRing};
 use crate::settings::Live;
@@ -63,6 +63,10 @@ pub enum Command {
     EndDrill(StampId<'static>, oneshot::Sender<bool>),
     /// Tell the standings that there would be if this were so, and the View that they belong to.
     Assume(Vec<Assumption>, AssumeReply),
+    /// Close the journal and decide nothing more: another process takes over.
+    HandOver(oneshot::Sender<()>),
+    /// Open the journal again.
+    TakeBack(oneshot::Sender<Result<(), OpenError>>),
     /// Tell everything about the stamps.
     Stamps(oneshot::Sender<Vec<StampInfo>>),
     /// Is the endpoint changing, as its probes see it? For the prober's pace.
@@ -102,6 +106,9 @@ pub enum OrderError {
     /// It could not be journalled, so it does not hold.
     #[error("the journal could not be written")]
     Journal(#[source] io::Error),
+    /// Another process is about to take over.
+    #[error("the gateway is being upgraded")]
+    HandingOver,
     /// The process is ending.
     #[error("the gateway is stopping")]
     Stopping,

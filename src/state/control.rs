@@ -3,8 +3,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -80,6 +80,9 @@ pub struct Control {
     /// Endpoint numbers of the table in force, and the successes already told to the fleet.
     endpoints: HashMap<u32, Told>,
     journal: Option<Journal>,
+    directory: PathBuf,
+    /// Whoever waits for the end of what is being written, to hand over.
+    handing_over: Option<oneshot::Sender<()>>,
     waiting: Keeper,
     closings: Closings,
     orders: VecDeque<(Wish, StampId<'static>, Order, OrderReply)>,
@@ -137,6 +140,7 @@ impl State {
             mailboxes: Arc::new(start.mailboxes),
             in_flight: AtomicU32::new(0),
             stopping: AtomicBool::new(false),
+            handing_over: AtomicBool::new(false),
             reload: Mutex::new(status),
             names,
             drills: Mutex::default(),
@@ -154,6 +158,8 @@ impl State {
             registry,
             endpoints: HashMap::new(),
             journal: Some(journal),
+            directory: start.directory.to_owned(),
+            handing_over: None,
             waiting,
             closings: Closings::default(),
             orders: VecDeque::new(),
@@ -222,6 +228,7 @@ impl Control {
             Event::WaitingKept => {
                 self.waiting.kept();
                 self.keep_waiting();
+                self.close_journal();
             }
         }
     }
@@ -292,6 +299,8 @@ impl Control {
                 let standings = self.fleet.assuming(&view.table, &assumptions, now);
                 drop(reply.send(standings.map(|standings| (view, standings))));
             }
+            Command::HandOver(done) => self.hand_over(done),
+            Command::TakeBack(done) => drop(done.send(self.take_back())),
             Command::Stamps(reply) => {
                 let view = self.state.view();
                 drop(reply.send(super::report::of_fleet(&self.fleet, &view, self.state.clock)));
@@ -345,6 +354,12 @@ impl Control {
     /// Takes the next order, unless one is being journalled: each is judged by what the one before
     /// it left.
     fn next_order(&mut self) {
+        if self.state.is_handing_over() {
+            for (_, _, _, done) in self.orders.drain(..) {
+                drop(done.send(Err(OrderError::HandingOver)));
+            }
+            return;
+        }
         let Some(mut journal) = self.journal.take() else { return };
         while let Some((wish, stamp, order, done)) = self.orders.pop_front() {
             let table = Arc::clone(&self.state.view().table);
@@ -401,6 +416,35 @@ impl Control {
         self.publish_if_changed();
         self.await_workers(move || drop(done.send(Ok(Ordered::Done))));
         self.next_order();
+        self.close_journal();
+    }
+
+    /// Nothing is written from now on; whoever asked learns when what is being written is on disk.
+    fn hand_over(&mut self, done: oneshot::Sender<()>) {
+        self.state.handing_over.store(true, Ordering::Release);
+        self.handing_over = Some(done);
+        self.next_order();
+        self.close_journal();
+    }
+
+    fn close_journal(&mut self) {
+        let is_written = self.journal.is_some() && !self.waiting.is_writing();
+        if is_written && let Some(done) = self.handing_over.take() {
+            self.journal = None;
+            done.send(()).ok();
+        }
+    }
+
+    /// The other process has written the journal anew, if it came so far.
+    fn take_back(&mut self) -> Result<(), OpenError> {
+        self.handing_over = None;
+        if self.journal.is_none() {
+            let (journal, _records) = Journal::open(&self.directory)?;
+            self.journal = Some(journal);
+        }
+        self.state.handing_over.store(false, Ordering::Release);
+        self.keep_waiting();
+        Ok(())
     }
 
     /// Calls `then` when every worker decides by the View that is in force now. Until then nothing
@@ -493,6 +537,9 @@ impl Control {
 
     /// Writes down which homes wait for their operator, if that changed.
     fn keep_waiting(&mut self) {
+        if self.state.is_handing_over() {
+            return;
+        }
         let events = self.state.events.clone();
         self.waiting.keep(self.fleet.waiting(), move || {
             drop(events.blocking_send(Event::WaitingKept));

@@ -9,6 +9,7 @@ pub mod drill;
 mod fetches;
 mod flights;
 mod former;
+mod handover;
 mod happened;
 mod journal;
 mod mail;
@@ -31,6 +32,7 @@ pub use command::{Command, Installation, OrderError, Ordered, Wish};
 pub use control::{Control, Start, Started};
 pub use fetches::{Ended, Fetches, Last};
 pub use flights::{FlightKind, FlightsByStamp, InFlightOf, StampFlights};
+pub use handover::{UpgradeAsk, UpgradeError};
 pub use happened::{Events, Happened, News, What};
 pub use journal::{OpenError, Records, read_journal};
 pub use mail::{Mail, Mailboxes};
@@ -71,6 +73,7 @@ pub struct State {
     mailboxes: Arc<Mailboxes>,
     in_flight: AtomicU32,
     stopping: AtomicBool,
+    handing_over: AtomicBool,
     reload: Mutex<ReloadStatus>,
     names: Arc<Names>,
     drills: Mutex<drill::Drills>,
@@ -183,6 +186,18 @@ impl State {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Is another process about to take over? What is decided now, it would not know of.
+    #[must_use]
+    pub fn is_handing_over(&self) -> bool {
+        self.handing_over.load(Ordering::Acquire)
+    }
+
+    /// Do the control task and every worker answer? Waits for them.
+    pub async fn answers(&self) -> bool {
+        self.mailboxes.acknowledged().await;
+        self.ask(Command::Stamps).await.is_ok()
     }
 
     /// How the last reload went.

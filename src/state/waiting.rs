@@ -59,6 +59,11 @@ impl Keeper {
         });
     }
 
+    /// Is a text on its way to the disk?
+    pub(super) const fn is_writing(&self) -> bool {
+        self.is_writing
+    }
+
     /// The text is on disk.
     pub(super) fn kept(&mut self) {
         self.is_writing = false;
