@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
+use stamp_core::id::StampId;
 use stamp_core::standing::{EndpointStanding, OperatorState, OutReason, Serving, StampHealth};
 use stamp_core::table::TenantState;
 
@@ -234,6 +235,12 @@ pub struct DryRunView {
     pub stamp: String,
     /// `done` or `already_so`
     pub result: String,
+}
+
+impl DryRunView {
+    pub(super) fn new(stamp: &StampId<'_>, result: &str) -> Self {
+        Self { dry_run: true, stamp: stamp.as_str().to_owned(), result: result.to_owned() }
+    }
 }
 
 /// `GET /v1/config`

@@ -142,9 +142,9 @@ pub(super) fn drill(flags: &DrillFlags) -> Result<(), Failure> {
             tokio::time::sleep(DRILL_PACE).await;
             let all = client.ask(Question::new(Method::GET, "/v1/drills")).await?;
             let all: DrillsView = all.read()?;
-            let last = all.drills.into_iter().rev().find(|it| it.stamp == view.stamp);
-            let Some(last) = last else { break };
-            view = last;
+            let same = |it: &DrillView| it.stamp == view.stamp && it.began_at == view.began_at;
+            let Some(this) = all.drills.into_iter().find(same) else { break };
+            view = this;
         }
         Ok::<_, Failure>(view)
     })?;

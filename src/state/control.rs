@@ -282,10 +282,10 @@ impl Control {
                 let begun = self.fleet.begin_drill(&table, &stamp, drill);
                 drop(reply.send(begun.map_err(OrderError::from)));
             }
-            Command::EndDrill(stamp, reply) => {
+            Command::EndDrill(stamp, drill, reply) => {
                 let table = Arc::clone(&self.state.view().table);
                 let now = self.state.clock.now();
-                reply.send(self.fleet.end_drill(&table, &stamp, now)).ok();
+                reply.send(self.fleet.end_drill(&table, (&stamp, drill), now)).ok();
             }
             Command::Assume(assumptions, reply) => {
                 let (view, now) = (self.state.view(), self.state.clock.now());

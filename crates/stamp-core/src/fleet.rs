@@ -12,7 +12,7 @@ use crate::health::ProbeResult;
 use crate::id::{EndpointIndex, StampId, StampIndex};
 use crate::operator::journal::JournalEntry;
 use crate::operator::{self, Decision, OperatorRecord, OperatorRefusal, Order, Subject};
-use crate::standing::{EndpointStanding, OperatorState, Serving, StampHealth, StampStanding};
+use crate::standing::{EndpointStanding, OperatorState, StampHealth, StampStanding};
 use crate::table::RoutingTable;
 use crate::time::{Moment, Occasion, next_step};
 
@@ -217,27 +217,29 @@ impl Fleet {
         drill: Drill,
     ) -> Result<(), OperatorRefusal> {
         let index = table.find_stamp(stamp).ok_or(OperatorRefusal::UnknownStamp)?;
-        let tenants = operator::would_strand(table, index, &self.standings().stamps);
-        if tenants > 0 {
-            return Err(OperatorRefusal::WouldStrand { tenants });
-        }
+        let stranded = operator::would_strand(table, index, &self.standings().stamps);
         let home = self.stamps.get_mut(index.at()).ok_or(OperatorRefusal::UnknownStamp)?;
-        let serves = home.standing.serving == Serving::Home && home.standing.is_eligible();
-        if !serves {
-            return Err(OperatorRefusal::NotEligible);
-        }
+        operator::drill(home.standing, stranded)?;
         home.drill = Some(drill);
         self.settle_home(index, drill.began);
         Ok(())
     }
 
-    /// Ends the drill of this stamp. Says whether there was one.
-    pub fn end_drill(&mut self, table: &RoutingTable, stamp: &StampId<'_>, now: Moment) -> bool {
+    /// Ends this drill of this stamp, and no other that began since. Says whether it was there.
+    pub fn end_drill(
+        &mut self,
+        table: &RoutingTable,
+        (stamp, drill): (&StampId<'_>, Drill),
+        now: Moment,
+    ) -> bool {
         let Some(index) = table.find_stamp(stamp) else { return false };
         let Some(home) = self.stamps.get_mut(index.at()) else { return false };
-        let was = home.drill.take().is_some();
+        if home.drill != Some(drill) {
+            return false;
+        }
+        home.drill = None;
         self.settle_home(index, now);
-        was
+        true
     }
 
     /// Puts in force what was journalled.

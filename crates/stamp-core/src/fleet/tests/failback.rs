@@ -259,7 +259,21 @@ fn a_drill_that_is_ended_sends_all_home() {
     let until = scene.now.after(Duration::from_secs(60));
     let drill = Drill { percent: 25, began: scene.now, until };
     scene.fleet.begin_drill(&scene.table, &id("a"), drill).unwrap();
-    assert!(scene.fleet.end_drill(&scene.table, &id("a"), scene.now));
+    assert!(scene.fleet.end_drill(&scene.table, (&id("a"), drill), scene.now));
     assert_eq!(scene.serving(), Serving::Home);
-    assert!(!scene.fleet.end_drill(&scene.table, &id("a"), scene.now));
+    assert!(!scene.fleet.end_drill(&scene.table, (&id("a"), drill), scene.now));
+}
+
+#[test]
+fn the_end_of_a_drill_is_not_that_of_the_next() {
+    let mut scene = Scene::new();
+    let until = scene.now.after(Duration::from_secs(60));
+    let first = Drill { percent: 25, began: scene.now, until };
+    scene.fleet.begin_drill(&scene.table, &id("a"), first).unwrap();
+    assert!(scene.fleet.end_drill(&scene.table, (&id("a"), first), scene.now));
+    scene.pass(1);
+    let second = Drill { percent: 50, began: scene.now, until };
+    scene.fleet.begin_drill(&scene.table, &id("a"), second).unwrap();
+    assert!(!scene.fleet.end_drill(&scene.table, (&id("a"), first), scene.now));
+    assert_eq!(scene.serving(), Serving::Split { edge: 0, away: 50 });
 }

@@ -68,6 +68,8 @@ pub(super) struct Control {
     questions: BTreeMap<u64, (BTreeSet<usize>, Option<StampKey>)>,
     asked: u64,
     changes: Vec<Change>,
+    /// The last drill of each stamp that was begun by this process.
+    drills: BTreeMap<StampKey, Drill>,
     pub(super) probers: BTreeMap<u32, Prober>,
 }
 
@@ -96,6 +98,7 @@ impl Control {
             questions: BTreeMap::new(),
             asked: 0,
             changes: Vec::new(),
+            drills: BTreeMap::new(),
             probers: BTreeMap::new(),
         };
         control.learn(Step::Start, &plan, world);
@@ -422,11 +425,16 @@ impl Gateway {
             Some((percent, until)) => {
                 let drill = Drill { percent, began: now, until: moment(until) };
                 let begun = self.control.fleet.begin_drill(table, &id, drill);
+                if begun.is_ok() {
+                    self.control.drills.insert(stamp, drill);
+                }
                 begun.map_or_else(|refusal| refused(&refusal), |()| Decided::Commit)
             }
             None if table.find_stamp(&id).is_none() => Decided::UnknownStamp,
             None => {
-                self.control.fleet.end_drill(table, &id, now);
+                if let Some(drill) = self.control.drills.remove(&stamp) {
+                    self.control.fleet.end_drill(table, (&id, drill), now);
+                }
                 Decided::Commit
             }
         };
