@@ -141,6 +141,7 @@ fn config(state: &State, view: &View) -> ConfigGauges {
         generation: view.generation,
         last_reload_succeeded: status.refused.is_none() && !status.stale,
         reloads: [status.accepted, status.unchanged, status.refusals],
+        bad_rows: [view.table.bad_rows.kept, view.table.bad_rows.left_out],
     }
 }
 

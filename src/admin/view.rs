@@ -9,7 +9,6 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 use stamp_core::id::StampId;
 use stamp_core::standing::{EndpointStanding, OperatorState, OutReason, Serving, StampHealth};
-use stamp_core::table::TenantState;
 
 use crate::diagnostics::{Report, Told};
 use crate::source::{Mode, Summary};
@@ -557,15 +556,6 @@ pub(super) const fn standing(standing: EndpointStanding) -> &'static str {
         EndpointStanding::Trial => "trial",
         EndpointStanding::Out(OutReason::ProbeDown) => "probe_down",
         EndpointStanding::Out(OutReason::BreakerOpen) => "breaker_open",
-    }
-}
-
-/// The word for a tenant's state.
-pub(super) const fn tenant_state(state: TenantState) -> &'static str {
-    match state {
-        TenantState::Active => "active",
-        TenantState::Suspended => "suspended",
-        TenantState::Offboarded => "offboarded",
     }
 }
 

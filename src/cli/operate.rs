@@ -241,9 +241,9 @@ fn told(view: &ReloadView) -> String {
     if view.result == "unchanged" {
         return format!("unchanged: generation {} is what the files say", view.generation);
     }
-    let would = if view.dry_run { "would be " } else { "" };
+    let (would, what) = if view.dry_run { ("would be ", "after ") } else { ("", "") };
     format!(
-        "{would}{}: generation {}, tenants: {} moved, {} gone, {} new; stamps: {} new, {} gone, {} changed",
+        "{would}{}: {what}generation {}, tenants: {} moved, {} gone, {} new; stamps: {} new, {} gone, {} changed",
         view.result,
         view.generation,
         view.moved,

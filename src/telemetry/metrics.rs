@@ -9,12 +9,12 @@ use std::fmt::Write;
 use super::histogram::{BOUNDS, Histogram};
 use super::worker::{METHODS, StampCounts, TierCounts, WorkerCounts};
 use families::{
-    ACTIVE_TENANTS, ATTEMPTS, BUILD, CPU, DOWNSTREAM_CONNECTIONS, DRAIN_IN_FLIGHT, ENDPOINT_UP,
-    ERRORS, FAILOVER_ACTIVE, FAILOVERS, FDS, FDS_MAX, Family, GENERATION, HANDSHAKES, IN_FLIGHT,
-    KEY_FETCHES, KEYS, KEYS_AGE, Kind, LAST_RELOAD, LOG_DROPPED, NOT_AFTER, OVERHEAD, PANICS,
-    POOL_WAIT, RATE_LIMITED, RELOADS, REQUEST_DURATION, REQUESTS, RESIDENT, RESOLUTIONS, RETRIES,
-    SELF_SUSPECT, SHED, STAMP_STATE, STARTED, TOKENS, UNPROXIED, UPSTREAM_CONNECTIONS, VIRTUAL,
-    WORKER_LAG,
+    ACTIVE_TENANTS, ATTEMPTS, BAD_ROWS, BUILD, CPU, DOWNSTREAM_CONNECTIONS, DRAIN_IN_FLIGHT,
+    ENDPOINT_UP, ERRORS, FAILOVER_ACTIVE, FAILOVERS, FDS, FDS_MAX, Family, GENERATION, HANDSHAKES,
+    IN_FLIGHT, KEY_FETCHES, KEYS, KEYS_AGE, Kind, LAST_RELOAD, LOG_DROPPED, NOT_AFTER, OVERHEAD,
+    PANICS, POOL_WAIT, RATE_LIMITED, RELOADS, REQUEST_DURATION, REQUESTS, RESIDENT, RESOLUTIONS,
+    RETRIES, SELF_SUSPECT, SHED, STAMP_STATE, STARTED, TOKENS, UNPROXIED, UPSTREAM_CONNECTIONS,
+    VIRTUAL, WORKER_LAG,
 };
 
 /// The `Content-Type` of the text.
@@ -110,6 +110,8 @@ pub struct ConfigGauges {
     pub last_reload_succeeded: bool,
     /// Reloads: accepted, unchanged, refused.
     pub reloads: [u64; 3],
+    /// Bad rows of tenant files: kept, left out.
+    pub bad_rows: [usize; 2],
 }
 
 /// What the kernel knows of this process.
@@ -297,6 +299,8 @@ fn config(text: &mut Text, config: ConfigGauges) {
     text.one(&GENERATION, config.generation as f64);
     text.one(&LAST_RELOAD, u8::from(config.last_reload_succeeded).into());
     let results = ["accepted", "unchanged", "refused"].into_iter().zip(config.reloads);
+    let bad_rows = ["kept", "left_out"].into_iter().zip(config.bad_rows);
+    text.values(&BAD_ROWS, bad_rows.map(|(result, count)| (vec![result], count as f64)));
     text.counters(&RELOADS, results.map(|(result, count)| (vec![result], count)));
 }
 

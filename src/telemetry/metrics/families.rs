@@ -140,6 +140,11 @@ pub(super) const LAST_RELOAD: Family = gauge(
 );
 pub(super) const RELOADS: Family =
     counter("stampgate_config_reloads_total", &["result"], "Reloads by their result.");
+pub(super) const BAD_ROWS: Family = gauge(
+    "stampgate_config_bad_rows",
+    &["result"],
+    "Bad rows of tenant files: their tenants keep the entry that they had (kept), or have none (left_out).",
+);
 pub(super) const TOKENS: Family = counter(
     "stampgate_jwt_validations_total",
     &["issuer", "result"],
