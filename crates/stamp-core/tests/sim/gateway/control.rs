@@ -370,6 +370,7 @@ impl Gateway {
     }
 
     fn take_table(&mut self, (table, plan): (Rc<RoutingTable>, Rc<Plan>), world: &mut World) {
+        self.tell_changes(world);
         world.shadow.adopt(Rc::clone(&plan), world.now);
         self.control.fleet.adopt(&table, moment(world.now));
         self.control.learn(Step::Adopt, &plan, world);
@@ -512,6 +513,11 @@ impl Gateway {
         world.note(|| format!("View {version} is published"));
         self.view = Rc::new(View { version, table, plan, standings, stamps, endpoints });
         self.tell_workers(world);
+        self.tell_changes(world);
+    }
+
+    /// The places of what changed are those of the View in force.
+    fn tell_changes(&mut self, world: &mut World) {
         for change in std::mem::take(&mut self.control.changes) {
             if let Some(index) = change.asks_for_probe() {
                 let number = self.view.endpoints[index.at()].number;
