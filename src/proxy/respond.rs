@@ -266,9 +266,7 @@ fn own_error(status: StatusCode) -> &'static str {
 /// A name as an item of a structured field (RFC 9651): many host names are no tokens there, since
 /// they begin with a digit.
 fn structured(name: &str) -> Cow<'_, str> {
-    let is_token = |byte: u8| {
-        byte.is_ascii_alphanumeric() || b":/!#$%&'*+-.^_`|~".contains(&byte)
-    };
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b":/!#$%&'*+-.^_`|~".contains(&byte);
     let begins_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '*');
     if begins_well && name.bytes().all(is_token) {
         return Cow::Borrowed(name);

@@ -10,12 +10,15 @@ use super::histogram::{BOUNDS, Histogram};
 use super::worker::{METHODS, StampCounts, TierCounts, WorkerCounts};
 use families::{
     ACTIVE_TENANTS, ATTEMPTS, BAD_ROWS, BUILD, CPU, DOWNSTREAM_CONNECTIONS, DRAIN_IN_FLIGHT,
-    ENDPOINT_UP, ERRORS, FAILOVER_ACTIVE, FAILOVERS, FDS, FDS_MAX, Family, GENERATION, HANDSHAKES,
-    IN_FLIGHT, KEY_FETCHES, KEYS, KEYS_AGE, Kind, LAST_RELOAD, LOG_DROPPED, NOT_AFTER, OVERHEAD,
-    PANICS, POOL_WAIT, RATE_LIMITED, RELOADS, REQUEST_DURATION, REQUESTS, RESIDENT, RESOLUTIONS,
-    RETRIES, SELF_SUSPECT, SHED, STAMP_STATE, STARTED, TOKENS, UNPROXIED, UPSTREAM_CONNECTIONS,
-    VIRTUAL, WORKER_LAG,
+    ENDPOINT_OUT, ENDPOINT_UP, ERRORS, FAILOVER_ACTIVE, FAILOVERS, FDS, FDS_MAX, Family,
+    GENERATION, HANDSHAKES, IN_FLIGHT, KEY_FETCHES, KEYS, KEYS_AGE, Kind, LAST_RELOAD, LOG_DROPPED,
+    NOT_AFTER, OVERHEAD, PANICS, POOL_WAIT, RATE_LIMITED, RELOADS, REQUEST_DURATION, REQUESTS,
+    RESIDENT, RESOLUTIONS, RETRIES, SELF_SUSPECT, SHED, STAMP_STATE, STARTED, TOKENS, UNPROXIED,
+    UPSTREAM_CONNECTIONS, VIRTUAL, WORKER_LAG,
 };
+
+/// Why an endpoint may be out.
+const OUT_REASONS: [&str; 3] = ["probe_down", "breaker_open", "trial"];
 
 /// The `Content-Type` of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -82,8 +85,8 @@ pub struct EndpointGauges {
     pub endpoint: Box<str>,
     /// Its cell's number.
     pub number: u32,
-    /// It may be used without reserve: neither out nor on trial.
-    pub up: bool,
+    /// Why it may not be used without reserve, one of `OUT_REASONS`; `None` = it may.
+    pub out: Option<&'static str>,
     /// Connections, in use and at rest.
     pub connections: u32,
 }
@@ -259,8 +262,17 @@ fn stamps(text: &mut Text, scrape: &Scrape) {
 
 fn endpoints(text: &mut Text, scrape: &Scrape) {
     let endpoints = &scrape.endpoints;
-    let up = endpoints.iter().map(|it| (vec![&*it.stamp, &*it.endpoint], u8::from(it.up).into()));
+    let up = endpoints
+        .iter()
+        .map(|it| (vec![&*it.stamp, &*it.endpoint], u8::from(it.out.is_none()).into()));
     text.values(&ENDPOINT_UP, up);
+    let out = endpoints.iter().flat_map(|it| {
+        OUT_REASONS.map(|reason| {
+            let holds = u8::from(it.out == Some(reason)).into();
+            (vec![&*it.stamp, &*it.endpoint, reason], holds)
+        })
+    });
+    text.values(&ENDPOINT_OUT, out);
     let connections = endpoints.iter().flat_map(|it| {
         let idle = scrape.counts.idle_connections.get(&it.number).copied().unwrap_or_default();
         // The copies were made one after the other: what rests may have been closed since.

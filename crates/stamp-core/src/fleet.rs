@@ -44,6 +44,8 @@ pub struct Fleet {
     records: BTreeMap<StampId<'static>, OperatorRecord>,
     /// More than half of all stamps failed at once: evidence is not believed.
     suspect: bool,
+    /// Since when it suspects itself although no more than half fail.
+    eases_since: Option<Moment>,
     revision: u64,
     changes: Vec<Change>,
 }
@@ -73,6 +75,7 @@ impl Fleet {
             endpoints: Vec::new(),
             records,
             suspect: false,
+            eases_since: None,
             revision: 0,
             changes: Vec::new(),
         };
@@ -131,6 +134,7 @@ impl Fleet {
     /// Time has passed: open breakers become half-open, homes that held long enough serve again.
     /// Says when to call next at the latest; `None` = not before something else happens.
     pub fn tick(&mut self, now: Moment) -> Option<Moment> {
+        self.judge_itself_again(now);
         for index in (0..).map(EndpointIndex).take(self.endpoints.len()) {
             self.settle_endpoint(index, now);
         }
@@ -149,7 +153,8 @@ impl Fleet {
             let ramp = self.stamps.get(endpoint.stamp.at())?.failback.ramp;
             Some(next_step(endpoint.warms_since?, now, ramp))
         });
-        breakers.chain(homes).chain(warming).filter(|due| *due > now).min()
+        let trust = self.trusts_itself_at();
+        breakers.chain(homes).chain(warming).chain(trust).filter(|due| *due > now).min()
     }
 
     /// May this stamp be drained? Changes nothing: journal the entry, then `commit` it.

@@ -92,6 +92,11 @@ pub(super) const ENDPOINT_UP: Family = gauge(
     &["stamp", "endpoint"],
     "0 while an endpoint is known to be bad or on trial, else 1.",
 );
+pub(super) const ENDPOINT_OUT: Family = gauge(
+    "stampgate_endpoint_out",
+    &["stamp", "endpoint", "reason"],
+    "1 for the reason that an endpoint is out: probe_down, breaker_open, or trial (one request at a time).",
+);
 pub(super) const UPSTREAM_CONNECTIONS: Family = gauge(
     "stampgate_upstream_connections",
     &["stamp", "endpoint", "state"],
