@@ -64,6 +64,14 @@ fn is_json(headers: &HeaderMap) -> bool {
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
+/// The query of every order.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct OrderQuery {
+    /// Only tell what would come of it.
+    pub(super) dry_run: Flag,
+}
+
 /// A query parameter that is there, or has the value "true".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Flag {

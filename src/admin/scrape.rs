@@ -6,6 +6,7 @@ use std::time::Duration;
 use stamp_core::standing::{EndpointStanding, OperatorState, Serving};
 
 use super::AdminState;
+use super::view;
 use crate::auth::Fetched;
 use crate::state::{State, View};
 use crate::telemetry::metrics::{
@@ -86,19 +87,20 @@ fn endpoints(view: &View) -> Vec<EndpointGauges> {
                 stamp: stamp.id.as_str().into(),
                 endpoint: cell.authority.clone(),
                 number: cell.number,
-                up: matches!(
-                    standing,
-                    Some(
-                        EndpointStanding::Up
-                            | EndpointStanding::Warming(_)
-                            | EndpointStanding::Unknown
-                    )
-                ),
+                out: standing.and_then(|it| out_reason(*it)),
                 connections: stamp.pool.connections_max.saturating_sub(free),
             });
         }
     }
     gauges
+}
+
+/// Why an endpoint of this standing may not be used without reserve.
+const fn out_reason(standing: EndpointStanding) -> Option<&'static str> {
+    match standing {
+        EndpointStanding::Up | EndpointStanding::Warming(_) | EndpointStanding::Unknown => None,
+        EndpointStanding::Trial | EndpointStanding::Out(_) => Some(view::standing(standing)),
+    }
 }
 
 fn edges(view: &View) -> Vec<(Box<str>, Box<str>, bool)> {
@@ -141,6 +143,7 @@ fn config(state: &State, view: &View) -> ConfigGauges {
         generation: view.generation,
         last_reload_succeeded: status.refused.is_none() && !status.stale,
         reloads: [status.accepted, status.unchanged, status.refusals],
+        bad_rows: [view.table.bad_rows.kept, view.table.bad_rows.left_out],
     }
 }
 

@@ -17,7 +17,7 @@ use stamp_core::time::UnixSeconds;
 
 use super::AdminState;
 use super::access::Actor;
-use super::ask::{self, Flag};
+use super::ask::{self, Flag, OrderQuery};
 use super::audit::Attempt;
 use super::problem::Problem;
 use super::view::{
@@ -39,12 +39,6 @@ const TOLD_WITHIN: Duration = Duration::from_secs(2);
 /// How often a wait looks again when no View says that something changed: what is in flight
 /// changes without one.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct OrderQuery {
-    dry_run: Flag,
-}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -293,9 +287,7 @@ async fn dry(
         }
     };
     let result = if is_new { "done" } else { "already_so" };
-    let view =
-        DryRunView { dry_run: true, stamp: stamp.as_str().to_owned(), result: result.to_owned() };
-    Ok(Json(view).into_response())
+    Ok(Json(DryRunView::new(stamp, result)).into_response())
 }
 
 async fn infos(admin: &AdminState) -> Result<Vec<StampInfo>, Problem> {

@@ -16,7 +16,7 @@ use stamp_core::table::{Located, TenantState};
 use super::AdminState;
 use super::ask;
 use super::problem::Problem;
-use super::view::{self, LimitsView, TenantView, TenantsView};
+use super::view::{LimitsView, TenantView, TenantsView};
 use crate::state::View;
 
 /// Tenants of one page, unless asked otherwise.
@@ -106,7 +106,7 @@ fn tenant(view: &View, name: &str, tenant: Tenant) -> TenantView {
     TenantView {
         tenant: name.to_owned(),
         stamp: table.stamp(tenant.home).id.as_str().to_owned(),
-        state: view::tenant_state(tenant.state).to_owned(),
+        state: tenant.state.as_str().to_owned(),
         residency: table.fence_zones(tenant.fence).map(str::to_owned).collect(),
         answered_by: answering(view, name, tenant.home, allows),
         placed: false,
@@ -127,7 +127,7 @@ fn placed(view: &View, name: &str, home: StampIndex) -> TenantView {
     TenantView {
         tenant: name.to_owned(),
         stamp: stamp.id.as_str().to_owned(),
-        state: view::tenant_state(TenantState::Active).to_owned(),
+        state: TenantState::Active.as_str().to_owned(),
         residency: zones.into_iter().collect(),
         answered_by: answering(view, name, home, |to| table.stamp_fence_allows(home, to)),
         placed: true,

@@ -7,8 +7,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
+use stamp_core::id::StampId;
 use stamp_core::standing::{EndpointStanding, OperatorState, OutReason, Serving, StampHealth};
-use stamp_core::table::TenantState;
 
 use crate::diagnostics::{Report, Told};
 use crate::source::{Mode, Summary};
@@ -234,6 +234,12 @@ pub struct DryRunView {
     pub stamp: String,
     /// `done` or `already_so`
     pub result: String,
+}
+
+impl DryRunView {
+    pub(super) fn new(stamp: &StampId<'_>, result: &str) -> Self {
+        Self { dry_run: true, stamp: stamp.as_str().to_owned(), result: result.to_owned() }
+    }
 }
 
 /// `GET /v1/config`
@@ -558,15 +564,6 @@ pub(super) const fn standing(standing: EndpointStanding) -> &'static str {
         EndpointStanding::Trial => "trial",
         EndpointStanding::Out(OutReason::ProbeDown) => "probe_down",
         EndpointStanding::Out(OutReason::BreakerOpen) => "breaker_open",
-    }
-}
-
-/// The word for a tenant's state.
-pub(super) const fn tenant_state(state: TenantState) -> &'static str {
-    match state {
-        TenantState::Active => "active",
-        TenantState::Suspended => "suspended",
-        TenantState::Offboarded => "offboarded",
     }
 }
 

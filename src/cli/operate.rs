@@ -142,9 +142,9 @@ pub(super) fn drill(flags: &DrillFlags) -> Result<(), Failure> {
             tokio::time::sleep(DRILL_PACE).await;
             let all = client.ask(Question::new(Method::GET, "/v1/drills")).await?;
             let all: DrillsView = all.read()?;
-            let last = all.drills.into_iter().rev().find(|it| it.stamp == view.stamp);
-            let Some(last) = last else { break };
-            view = last;
+            let same = |it: &DrillView| it.stamp == view.stamp && it.began_at == view.began_at;
+            let Some(this) = all.drills.into_iter().find(same) else { break };
+            view = this;
         }
         Ok::<_, Failure>(view)
     })?;
@@ -259,9 +259,9 @@ fn told(view: &ReloadView) -> String {
     if view.result == "unchanged" {
         return format!("unchanged: generation {} is what the files say", view.generation);
     }
-    let would = if view.dry_run { "would be " } else { "" };
+    let (would, what) = if view.dry_run { ("would be ", "after ") } else { ("", "") };
     format!(
-        "{would}{}: generation {}, tenants: {} moved, {} gone, {} new; stamps: {} new, {} gone, {} changed",
+        "{would}{}: {what}generation {}, tenants: {} moved, {} gone, {} new; stamps: {} new, {} gone, {} changed",
         view.result,
         view.generation,
         view.moved,

@@ -21,7 +21,11 @@ pub(super) fn target(
     peer: Peer,
 ) -> Result<Target, ProxyError> {
     let head = head_of(request);
-    let verified = token(worker, view, &head)?;
+    let verified = token(worker, view, &head).inspect_err(|error| {
+        if let ProxyError::Auth(error) = error {
+            count(worker, "jwt", error.code());
+        }
+    })?;
     let clues = identify::clues(&head, &view.table, peer, verified.as_deref())
         .inspect_err(|error| count(worker, error.from().as_str(), error.code()))?;
     let target = resolve(&view.table, &clues).inspect_err(|error| {

@@ -1,6 +1,8 @@
 //! Errors -> responses: the only place that knows the status codes of the data plane. What the
 //! client reads is constant; what happened stands in the log.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
@@ -24,7 +26,7 @@ pub(crate) struct Told {
     pub(crate) detail: &'static str,
     /// Seconds, for 429 and 503.
     pub(crate) retry_after: Option<u32>,
-    /// The error type of RFC 9209, section 2.3, where the stamp had a part in it.
+    /// The error type of RFC 9209, section 2.3, where more is known than the status says.
     pub(crate) proxy_error: Option<&'static str>,
 }
 
@@ -238,9 +240,9 @@ pub(crate) fn response(error: &ProxyError, speaker: Speaker<'_>) -> Response<Byt
     if let Some(seconds) = told.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if let Some(error) = told.proxy_error
-        && let Ok(status) = HeaderValue::try_from(format!("{}; error={error}", speaker.node))
-    {
+    let error = told.proxy_error.unwrap_or_else(|| own_error(told.status));
+    let node = structured(speaker.node);
+    if let Ok(status) = HeaderValue::try_from(format!("{node}; error={error}")) {
         headers.insert(PROXY_STATUS, status);
     }
     if told.status == StatusCode::UNAUTHORIZED {
@@ -250,6 +252,26 @@ pub(crate) fn response(error: &ProxyError, speaker: Speaker<'_>) -> Response<Byt
         headers.insert(super::headers::X_REQUEST_ID, id.clone());
     }
     response
+}
+
+/// The error type of RFC 9209, section 2.3, of what no stamp had a part in.
+fn own_error(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::FORBIDDEN => "http_request_denied",
+        status if status.is_client_error() => "http_request_error",
+        _ => "proxy_internal_error",
+    }
+}
+
+/// A name as an item of a structured field (RFC 9651): many host names are no tokens there, since
+/// they begin with a digit.
+fn structured(name: &str) -> Cow<'_, str> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b":/!#$%&'*+-.^_`|~".contains(&byte);
+    let begins_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '*');
+    if begins_well && name.bytes().all(is_token) {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(format!("\"{}\"", name.replace(['"', '\\'], "_")))
 }
 
 /// RFC 6750, section 3: no error where no token was sent.
@@ -326,6 +348,24 @@ mod tests {
         assert_eq!(body["code"], "proxy_loop");
         assert_eq!(body["status"], 502);
         assert_eq!(response.headers()["proxy-status"], "gw; error=proxy_loop_detected");
+    }
+
+    #[test]
+    fn every_answer_says_whose_error_it_is() {
+        let status = |error: &ProxyError, node| {
+            let response = response(error, Speaker { node, request_id: None });
+            response.headers()["proxy-status"].to_str().unwrap().to_owned()
+        };
+        assert_eq!(status(&ProxyError::RequestTimeout, "gw"), "gw; error=http_request_error");
+        assert_eq!(status(&ProxyError::Internal, "gw"), "gw; error=proxy_internal_error");
+        assert_eq!(
+            status(&ProxyError::Resolve(ResolveError::Suspended), "gw"),
+            "gw; error=http_request_denied"
+        );
+        for (node, told) in [("3f2a.example", "\"3f2a.example\""), ("a b\"", "\"a b_\"")] {
+            let status = status(&ProxyError::RequestTimeout, node);
+            assert_eq!(status, format!("{told}; error=http_request_error"));
+        }
     }
 
     #[test]

@@ -168,7 +168,7 @@ pub struct Offline {
 /// Reads the files of a gateway.toml, or of its directory, as a start would.
 pub fn read_files(config: &Path, clock: Clock) -> Result<Offline, Report> {
     let settings = load_settings(&gateway_toml(config))?;
-    let loaded = load::load(&Wanted::of(&settings), Inputs::Disk, None, clock)?;
+    let loaded = super::load_at_start(&settings, clock)?;
     Ok(Offline { settings, table: loaded.table, keys: loaded.keys })
 }
 
@@ -187,15 +187,16 @@ fn gateway_toml(path: &Path) -> PathBuf {
     if path.is_dir() { path.join("gateway.toml") } else { path.to_owned() }
 }
 
-fn last_accepted(settings: &Settings, clock: Clock) -> Result<RoutingTable, Report> {
+/// The table that was accepted last.
+pub(super) fn last_accepted(settings: &Settings, clock: Clock) -> Result<RoutingTable, Report> {
     let directory = &settings.state_directory;
-    let files = snapshot::read(directory).map_err(|error| {
+    let snapshot = snapshot::read(directory).map_err(|error| {
         let message = format!("there is no table to compare with: {error}");
         Report::of_file(directory, message)
     })?;
     // The copy may be older than what gateway.toml says of listeners.
     let wanted = Wanted::of(settings).without_listeners();
-    load::load(&wanted, Inputs::Copy(&files), None, clock).map(|loaded| loaded.table)
+    load::load(&wanted, Inputs::Copy(&snapshot), None, clock).map(|loaded| loaded.table)
 }
 
 fn guard(moves: &Moves, old: &RoutingTable, settings: &Settings) -> Option<TooManyMoves> {

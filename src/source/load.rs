@@ -12,6 +12,7 @@ use stamp_core::diagnostic::{Diagnostic, SourceText};
 use stamp_core::table::{self, Circumstances, OwnAddress, OwnDoor, RoutingTable};
 
 use super::keys::kept;
+use super::snapshot::Snapshot;
 use crate::auth::{KeyError, KeyRing};
 use crate::clock::Clock;
 use crate::diagnostics::Report;
@@ -66,7 +67,7 @@ pub(super) enum Inputs<'a> {
     /// The file system.
     Disk,
     /// A copy.
-    Copy(&'a Files),
+    Copy(&'a Snapshot),
 }
 
 /// A table and everything that goes with it.
@@ -78,6 +79,8 @@ pub(super) struct Loaded {
     pub(super) downstreams: Downstreams,
     pub(super) warnings: Report,
     pub(super) files: Files,
+    /// The entries that tenants with bad rows keep.
+    pub(super) kept: String,
     /// routing.toml, and where it names each stamp.
     pub(super) main: SourceText,
     pub(super) stamp_places: Vec<Range<usize>>,
@@ -102,6 +105,11 @@ impl<'a> Former<'a> {
 }
 
 impl Loaded {
+    /// What is kept to start with when the files are gone.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot { files: self.files.clone(), kept: self.kept.clone() }
+    }
+
     pub(super) fn install(self, settings: &Settings) -> Installation {
         Installation {
             table: Arc::new(self.table),
@@ -184,7 +192,7 @@ pub(super) fn load(
         let bytes = match inputs {
             Inputs::Disk => read(path)?,
             Inputs::Copy(copy) => {
-                copy.find(path).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?
+                copy.files.find(path).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?
             }
         };
         files.add(path.to_owned(), Arc::clone(&bytes));
@@ -194,7 +202,11 @@ pub(super) fn load(
     let bytes = read(main).map_err(|error| unreadable(main, &error))?;
     let main = text(main, &bytes)?;
     let table = former.map(|former| former.table);
-    let circumstances = Circumstances { former: table, own: &wanted.own };
+    let kept = match inputs {
+        Inputs::Disk => "",
+        Inputs::Copy(copy) => &copy.kept,
+    };
+    let circumstances = Circumstances { former: table, kept, own: &wanted.own };
     let loaded = table::load_in(main.clone(), &mut read, circumstances)?;
     let keys = KeyRing::build(&loaded.table.identity.jwt, &mut read).map_err(|errors| {
         let of = |error: &KeyError| (error.path.clone(), error.fault.to_string());
@@ -223,8 +235,8 @@ pub(super) fn load(
     });
     let warnings = Report::warnings(loaded.warnings, loaded.sources)
         .and(Report::warnings_of_files(downstreams.doubtful(clock)));
-    let (table, stamp_places) = (loaded.table, loaded.stamp_places);
-    Ok(Loaded { table, keys, tls, downstreams, warnings, files, main, stamp_places })
+    let (table, kept, stamp_places) = (loaded.table, loaded.kept, loaded.stamp_places);
+    Ok(Loaded { table, keys, tls, downstreams, warnings, files, kept, main, stamp_places })
 }
 
 /// Mistakes in files of TLS, told where routing.toml names them.

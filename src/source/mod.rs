@@ -87,7 +87,7 @@ pub enum ReloadOutcome {
 /// What a reload changed.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// The table's number.
+    /// The table's number; of a dry run, that of the table in force.
     pub generation: u64,
     /// Tenants with another home.
     pub moved: usize,
@@ -122,21 +122,34 @@ pub struct First {
 
 /// Loads the first table: the files, else the last known good copy of them.
 pub fn first(settings: &Settings, clock: Clock) -> Result<First, Report> {
-    let loaded = match load::load(&Wanted::of(settings), Inputs::Disk, None, clock) {
+    let loaded = match load_at_start(settings, clock) {
         Ok(loaded) => loaded,
         Err(report) => return from_snapshot(settings, clock, report),
     };
     log_warnings(&loaded.warnings);
-    if let Err(error) = snapshot::write(&settings.state_directory, &loaded.files) {
+    if let Err(error) = snapshot::write(&settings.state_directory, &loaded.snapshot()) {
         tracing::error!(%error, "the last known good copy could not be written");
     }
     let result = ReloadResult::Accepted { at: clock.wall() };
     Ok(First { files: loaded.files.clone(), installation: loaded.install(settings), result })
 }
 
+/// Reads the files. A tenant whose row is bad keeps the entry of the table that was accepted last, as
+/// it would in a reload: a restart must not take it away. That table is only read when it is needed.
+fn load_at_start(settings: &Settings, clock: Clock) -> Result<Loaded, Report> {
+    let wanted = Wanted::of(settings);
+    let loaded = load::load(&wanted, Inputs::Disk, None, clock)?;
+    if loaded.table.bad_rows.left_out == 0 {
+        return Ok(loaded);
+    }
+    let Ok(table) = compare::last_accepted(settings, clock) else { return Ok(loaded) };
+    let former = Former { table: &table, tls: None, downstreams: None };
+    load::load(&wanted, Inputs::Disk, Some(former), clock)
+}
+
 /// Judges the files as a start would, and changes nothing: the table and what was let pass.
 pub fn check(settings: &Settings, clock: Clock) -> Result<(RoutingTable, Report), Report> {
-    let loaded = load::load(&Wanted::of(settings), Inputs::Disk, None, clock)?;
+    let loaded = load_at_start(settings, clock)?;
     let warnings = compare::warnings(&loaded);
     Ok((loaded.table, warnings))
 }
@@ -148,20 +161,20 @@ pub fn check_routing_of_refused(config: &Path, clock: Clock) -> Result<(), Repor
 }
 
 fn from_snapshot(settings: &Settings, clock: Clock, report: Report) -> Result<First, Report> {
-    let files = match snapshot::read(&settings.state_directory) {
-        Ok(files) => files,
+    let snapshot = match snapshot::read(&settings.state_directory) {
+        Ok(snapshot) => snapshot,
         Err(error) => {
             tracing::warn!(%error, "there is no last known good copy to start from");
             return Err(report);
         }
     };
-    let copied = load::load(&Wanted::of(settings), Inputs::Copy(&files), None, clock);
+    let copied = load::load(&Wanted::of(settings), Inputs::Copy(&snapshot), None, clock);
     let Ok(loaded) = copied else { return Err(report) };
     for problem in report.told() {
         tracing::error!(%problem, "the files are refused; the last known good copy serves");
     }
     let result = ReloadResult::StartedStale { at: clock.wall(), report };
-    Ok(First { files, installation: loaded.install(settings), result })
+    Ok(First { files: loaded.files.clone(), installation: loaded.install(settings), result })
 }
 
 impl Reloader {
@@ -200,10 +213,11 @@ impl Reloader {
         if ask.guard == Guard::Keep {
             let share_max = settings.live.guard_percent;
             diff::guard(&moves, tenants_before, share_max)
-                .map_err(|refusal| Report::of_file(&settings.routing.file, refusal.to_string()))?;
+                .map_err(|refusal| too_many_moves(&settings, &refusal))?;
         }
         let restart_needed = restart_keys(&running.settings, &settings);
-        let mut summary = summary(moves, loaded.warnings.clone(), restart_needed);
+        let in_force = self.state.view().generation;
+        let mut summary = summary(in_force, moves, (loaded.warnings.clone(), restart_needed));
         if ask.mode == Mode::Apply {
             summary.generation = self.apply(running, settings, loaded).await?;
         }
@@ -237,8 +251,8 @@ impl Reloader {
         loaded: Loaded,
     ) -> Result<u64, Report> {
         let directory = running.settings.state_directory.clone();
-        let files = loaded.files.clone();
-        let written = loader::run(move || snapshot::write(&directory, &files));
+        let snapshot = loaded.snapshot();
+        let written = loader::run(move || snapshot::write(&directory, &snapshot));
         match written.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(self.failure(&error)),
@@ -311,9 +325,20 @@ impl Reloader {
     }
 }
 
-fn summary(moves: diff::Moves, warnings: Report, restart_needed: Vec<&'static str>) -> Summary {
+fn too_many_moves(settings: &Settings, refusal: &diff::TooManyMoves) -> Report {
+    let help =
+        "where that is meant, force it: `stampgate reload --force`, `?force=true`".to_owned();
+    let file = &*settings.routing.file;
+    Report::of_files_with_help([(file, refusal.to_string(), Some(help))])
+}
+
+fn summary(
+    generation: u64,
+    moves: diff::Moves,
+    (warnings, restart_needed): (Report, Vec<&'static str>),
+) -> Summary {
     Summary {
-        generation: 0,
+        generation,
         moved: moves.moved,
         vanished: moves.vanished,
         appeared: moves.appeared,

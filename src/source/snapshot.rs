@@ -24,14 +24,30 @@ pub(super) enum SnapshotError {
     Damaged(PathBuf),
 }
 
+/// All that the table in force was made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    pub(super) files: Files,
+    /// The entries that tenants keep whose rows in these files are bad: `Loaded::kept` of core.
+    pub(super) kept: String,
+}
+
+/// What the kept entries are called among the files: no file has this name.
+const KEPT: &str = "";
+
 /// Writes the copy: magic, checksum, then for each file its path, its length and its bytes.
-pub(super) fn write(directory: &Path, files: &Files) -> Result<(), SnapshotError> {
+pub(super) fn write(directory: &Path, snapshot: &Snapshot) -> Result<(), SnapshotError> {
     let mut body = Vec::new();
-    for (path, bytes) in files.iter() {
-        let name = path.to_string_lossy();
+    let mut add = |name: &str, bytes: &[u8]| {
         body.extend_from_slice(format!("{name}\n{}\n", bytes.len()).as_bytes());
         body.extend_from_slice(bytes);
         body.push(b'\n');
+    };
+    for (path, bytes) in snapshot.files.iter() {
+        add(&path.to_string_lossy(), bytes);
+    }
+    if !snapshot.kept.is_empty() {
+        add(KEPT, snapshot.kept.as_bytes());
     }
     let mut text = format!("{MAGIC}\n{}\n", checksum(&body)).into_bytes();
     text.extend_from_slice(&body);
@@ -40,7 +56,7 @@ pub(super) fn write(directory: &Path, files: &Files) -> Result<(), SnapshotError
 }
 
 /// Reads the copy back.
-pub(super) fn read(directory: &Path) -> Result<Files, SnapshotError> {
+pub(super) fn read(directory: &Path) -> Result<Snapshot, SnapshotError> {
     let path = directory.join(NAME);
     match fs::read(&path) {
         Ok(text) => parse(&text).ok_or(SnapshotError::Damaged(path)),
@@ -48,21 +64,26 @@ pub(super) fn read(directory: &Path) -> Result<Files, SnapshotError> {
     }
 }
 
-fn parse(text: &[u8]) -> Option<Files> {
+fn parse(text: &[u8]) -> Option<Snapshot> {
     let (magic, rest) = line(text)?;
     let (sum, mut body) = line(rest)?;
     if magic != MAGIC || sum != checksum(body) {
         return None;
     }
-    let mut files = Files::default();
+    let mut snapshot = Snapshot::default();
     while !body.is_empty() {
         let (name, rest) = line(body)?;
         let (length, rest) = line(rest)?;
         let length: usize = length.parse().ok()?;
-        files.add(PathBuf::from(name), rest.get(..length)?.into());
+        let bytes = rest.get(..length)?;
+        if name == KEPT {
+            snapshot.kept = std::str::from_utf8(bytes).ok()?.to_owned();
+        } else {
+            snapshot.files.add(PathBuf::from(name), bytes.into());
+        }
         body = rest.get(length + 1..)?;
     }
-    Some(files)
+    Some(snapshot)
 }
 
 fn line(text: &[u8]) -> Option<(&str, &[u8])> {
@@ -78,24 +99,24 @@ fn checksum(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn files() -> Files {
+    fn snapshot() -> Snapshot {
         let mut files = Files::default();
         files.add(PathBuf::from("/etc/routing.toml"), (*b"version = 1\n").into());
         files.add(PathBuf::from("/etc/tenants.csv"), (*b"tenant,stamp\n\n").into());
-        files
+        Snapshot { files, kept: "acme,eu-1,,,\n".to_owned() }
     }
 
     #[test]
     fn a_copy_reads_back_as_it_was_written() {
         let directory = tempfile::tempdir().unwrap();
-        write(directory.path(), &files()).unwrap();
-        assert_eq!(read(directory.path()).unwrap(), files());
+        write(directory.path(), &snapshot()).unwrap();
+        assert_eq!(read(directory.path()).unwrap(), snapshot());
     }
 
     #[test]
     fn a_damaged_copy_is_refused_at_every_byte() {
         let directory = tempfile::tempdir().unwrap();
-        write(directory.path(), &files()).unwrap();
+        write(directory.path(), &snapshot()).unwrap();
         let sound = fs::read(directory.path().join(NAME)).unwrap();
         for at in 0..sound.len() {
             let mut damaged = sound.clone();

@@ -59,8 +59,8 @@ pub enum Command {
     Order(Wish, StampId<'static>, Order, OrderReply),
     /// Begin to treat a stamp as down for a share of its tenants.
     BeginDrill(StampId<'static>, Drill, oneshot::Sender<Result<(), OrderError>>),
-    /// End the drill of a stamp: was there one?
-    EndDrill(StampId<'static>, oneshot::Sender<bool>),
+    /// End this drill of a stamp: was it there?
+    EndDrill(StampId<'static>, Drill, oneshot::Sender<bool>),
     /// Tell the standings that there would be if this were so, and the View that they belong to.
     Assume(Vec<Assumption>, AssumeReply),
     /// Close the journal and decide nothing more: another process takes over.

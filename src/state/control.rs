@@ -289,10 +289,10 @@ impl Control {
                 let begun = self.fleet.begin_drill(&table, &stamp, drill);
                 drop(reply.send(begun.map_err(OrderError::from)));
             }
-            Command::EndDrill(stamp, reply) => {
+            Command::EndDrill(stamp, drill, reply) => {
                 let table = Arc::clone(&self.state.view().table);
                 let now = self.state.clock.now();
-                reply.send(self.fleet.end_drill(&table, &stamp, now)).ok();
+                reply.send(self.fleet.end_drill(&table, (&stamp, drill), now)).ok();
             }
             Command::Assume(assumptions, reply) => {
                 let (view, now) = (self.state.view(), self.state.clock.now());
@@ -317,6 +317,8 @@ impl Control {
         let Installation { table, keys, tls, downstreams, live } = installation;
         let now = self.state.clock.now();
         let before = self.state.view();
+        // What changed so far is told by the places of the table that it happened in.
+        self.tell_changes();
         self.fleet.adopt(&table, now);
         let cells = self.registry.cells_of(&table, now);
         let generation = before.generation + 1;
@@ -550,6 +552,12 @@ impl Control {
         self.published_revision = self.fleet.revision();
         self.state.view.store(Arc::new(view));
         self.state.changed.send_replace(());
+        self.tell_changes();
+        self.keep_waiting();
+    }
+
+    /// Tells what changed; its places are those of the View in force.
+    fn tell_changes(&mut self) {
         for change in self.fleet.take_changes() {
             if let Some(index) = change.asks_for_probe() {
                 let number = self.state.view().endpoint(index).number;
@@ -558,6 +566,8 @@ impl Control {
             let (at, generation) = (self.state.clock.wall(), self.state.view().generation);
             self.state.happened.changed(change, at, generation);
         }
-        self.keep_waiting();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,12 +38,10 @@ pub enum Outcome {
 pub struct DrillReport {
     /// The stamp that is treated as down.
     pub stamp: StampId<'static>,
-    /// The share of its tenants, in per cent.
-    pub percent: u8,
+    /// For which share of its tenants, and until when.
+    pub drill: Drill,
     /// When it began, since 1970.
     pub began: Duration,
-    /// How long it is to last.
-    pub lasts: Duration,
     /// How it stands.
     pub outcome: Outcome,
     /// The requests of the share that moved.
@@ -70,9 +68,8 @@ impl State {
         let (moved, rest) = (Sample::default(), Sample::default());
         let report = DrillReport {
             stamp: stamp.clone(),
-            percent,
+            drill,
             began: self.clock().wall(),
-            lasts,
             outcome: Outcome::Running,
             moved,
             rest,
@@ -91,12 +88,21 @@ impl State {
 
     /// Ends the drill of this stamp. Says whether there was one.
     pub async fn cancel_drill(&self, stamp: &StampId<'static>) -> Result<bool, OrderError> {
-        let ended = self.end_drill(stamp).await?;
+        let Some(drill) = self.running_drill(stamp) else { return Ok(false) };
+        let ended = self.end_drill(stamp, drill).await?;
         if ended {
-            self.note_drill(stamp, |report| report.outcome = Outcome::Cancelled);
+            self.note_drill(stamp, drill, |report| report.outcome = Outcome::Cancelled);
             tracing::warn!(%stamp, "a drill was cancelled");
         }
         Ok(ended)
+    }
+
+    /// The drill of this stamp that is under way.
+    #[must_use]
+    pub fn running_drill(&self, stamp: &StampId<'_>) -> Option<Drill> {
+        let drills = self.drills.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = |it: &&DrillReport| it.stamp == *stamp && it.outcome == Outcome::Running;
+        drills.iter().rev().find(running).map(|report| report.drill)
     }
 
     /// All drills that are remembered, the last one last.
@@ -106,19 +112,22 @@ impl State {
         drills.iter().cloned().collect()
     }
 
-    async fn end_drill(&self, stamp: &StampId<'static>) -> Result<bool, OrderError> {
-        self.ask(|reply| Command::EndDrill(stamp.clone(), reply)).await
+    async fn end_drill(&self, stamp: &StampId<'static>, drill: Drill) -> Result<bool, OrderError> {
+        self.ask(|reply| Command::EndDrill(stamp.clone(), drill, reply)).await
     }
 
-    /// Changes the report of the drill of this stamp that is under way.
-    fn note_drill(&self, stamp: &StampId<'_>, note: impl FnOnce(&mut DrillReport)) {
+    /// Changes the report of this drill, if it is under way. Says whether it is.
+    fn note_drill(
+        &self,
+        stamp: &StampId<'_>,
+        drill: Drill,
+        note: impl FnOnce(&mut DrillReport),
+    ) -> bool {
         let mut drills = self.drills.lock().unwrap_or_else(PoisonError::into_inner);
-        let running = |report: &&mut DrillReport| {
-            report.stamp == *stamp && report.outcome == Outcome::Running
+        let same = |it: &&mut DrillReport| {
+            it.stamp == *stamp && it.drill == drill && it.outcome == Outcome::Running
         };
-        if let Some(report) = drills.iter_mut().rev().find(running) {
-            note(report);
-        }
+        drills.iter_mut().rev().find(same).map(note).is_some()
     }
 
     async fn watch_drill(
@@ -133,7 +142,10 @@ impl State {
             ticks.tick().await;
             let (moved, rest) = self.samples(&stamp).await;
             let (moved, rest) = (moved.since(before.0), rest.since(before.1));
-            self.note_drill(&stamp, |report| (report.moved, report.rest) = (moved, rest));
+            let told = |report: &mut DrillReport| (report.moved, report.rest) = (moved, rest);
+            if !self.note_drill(&stamp, drill, told) {
+                return;
+            }
             let is_over = self.clock().now() >= drill.until;
             let outcome = match drill::must_end(moved, rest) {
                 _ if is_over => Outcome::Completed,
@@ -142,8 +154,8 @@ impl State {
                 None => Outcome::Overtaken,
             };
             // Ended already where the time is over, or something real came in between.
-            drop(self.end_drill(&stamp).await);
-            self.note_drill(&stamp, |report| {
+            drop(self.end_drill(&stamp, drill).await);
+            self.note_drill(&stamp, drill, |report| {
                 report.outcome = outcome;
                 tracing::warn!(
                     %stamp, ?outcome, moved = ?report.moved, rest = ?report.rest, "a drill is over"

@@ -9,13 +9,16 @@ use std::fmt::Write;
 use super::histogram::{BOUNDS, Histogram};
 use super::worker::{METHODS, StampCounts, TierCounts, WorkerCounts};
 use families::{
-    ACTIVE_TENANTS, ATTEMPTS, BUILD, CPU, DOWNSTREAM_CONNECTIONS, DRAIN_IN_FLIGHT, ENDPOINT_UP,
-    ERRORS, FAILOVER_ACTIVE, FAILOVERS, FDS, FDS_MAX, Family, GENERATION, HANDSHAKES, HTTP2_CUT,
-    IN_FLIGHT, KEY_FETCHES, KEYS, KEYS_AGE, Kind, LAST_RELOAD, LOG_DROPPED, NOT_AFTER, OVERHEAD,
-    PANICS, POOL_WAIT, RATE_LIMITED, RELOADS, REQUEST_DURATION, REQUESTS, RESIDENT, RESOLUTIONS,
-    RETRIES, SELF_SUSPECT, SHED, STAMP_STATE, STARTED, TOKENS, UNPROXIED, UPSTREAM_CONNECTIONS,
-    VIRTUAL, WORKER_LAG,
+    ACTIVE_TENANTS, ATTEMPTS, BAD_ROWS, BUILD, CPU, DOWNSTREAM_CONNECTIONS, DRAIN_IN_FLIGHT,
+    ENDPOINT_OUT, ENDPOINT_UP, ERRORS, FAILOVER_ACTIVE, FAILOVERS, FDS, FDS_MAX, Family,
+    GENERATION, HANDSHAKES, HTTP2_CUT, IN_FLIGHT, KEY_FETCHES, KEYS, KEYS_AGE, Kind, LAST_RELOAD,
+    LOG_DROPPED, NOT_AFTER, OVERHEAD, PANICS, POOL_WAIT, RATE_LIMITED, RELOADS, REQUEST_DURATION,
+    REQUESTS, RESIDENT, RESOLUTIONS, RETRIES, SELF_SUSPECT, SHED, STAMP_STATE, STARTED, TOKENS,
+    UNPROXIED, UPSTREAM_CONNECTIONS, VIRTUAL, WORKER_LAG,
 };
+
+/// Why an endpoint may be out.
+const OUT_REASONS: [&str; 3] = ["probe_down", "breaker_open", "trial"];
 
 /// The `Content-Type` of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -82,8 +85,8 @@ pub struct EndpointGauges {
     pub endpoint: Box<str>,
     /// Its cell's number.
     pub number: u32,
-    /// It may be used without reserve: neither out nor on trial.
-    pub up: bool,
+    /// Why it may not be used without reserve, one of `OUT_REASONS`; `None` = it may.
+    pub out: Option<&'static str>,
     /// Connections, in use and at rest.
     pub connections: u32,
 }
@@ -110,6 +113,8 @@ pub struct ConfigGauges {
     pub last_reload_succeeded: bool,
     /// Reloads: accepted, unchanged, refused.
     pub reloads: [u64; 3],
+    /// Bad rows of tenant files: kept, left out.
+    pub bad_rows: [usize; 2],
 }
 
 /// What the kernel knows of this process.
@@ -262,8 +267,17 @@ fn stamps(text: &mut Text, scrape: &Scrape) {
 
 fn endpoints(text: &mut Text, scrape: &Scrape) {
     let endpoints = &scrape.endpoints;
-    let up = endpoints.iter().map(|it| (vec![&*it.stamp, &*it.endpoint], u8::from(it.up).into()));
+    let up = endpoints
+        .iter()
+        .map(|it| (vec![&*it.stamp, &*it.endpoint], u8::from(it.out.is_none()).into()));
     text.values(&ENDPOINT_UP, up);
+    let out = endpoints.iter().flat_map(|it| {
+        OUT_REASONS.map(|reason| {
+            let holds = u8::from(it.out == Some(reason)).into();
+            (vec![&*it.stamp, &*it.endpoint, reason], holds)
+        })
+    });
+    text.values(&ENDPOINT_OUT, out);
     let connections = endpoints.iter().flat_map(|it| {
         let idle = scrape.counts.idle_connections.get(&it.number).copied().unwrap_or_default();
         // The copies were made one after the other: what rests may have been closed since.
@@ -302,6 +316,8 @@ fn config(text: &mut Text, config: ConfigGauges) {
     text.one(&GENERATION, config.generation as f64);
     text.one(&LAST_RELOAD, u8::from(config.last_reload_succeeded).into());
     let results = ["accepted", "unchanged", "refused"].into_iter().zip(config.reloads);
+    let bad_rows = ["kept", "left_out"].into_iter().zip(config.bad_rows);
+    text.values(&BAD_ROWS, bad_rows.map(|(result, count)| (vec![result], count as f64)));
     text.counters(&RELOADS, results.map(|(result, count)| (vec![result], count)));
 }
 

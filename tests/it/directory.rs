@@ -150,6 +150,43 @@ async fn bad_rows_keep_their_former_entry_and_are_named_up_to_one_in_a_hundred()
     assert_eq!(home(&pair.gateway, "t11").await, "a");
 }
 
+#[tokio::test]
+async fn a_tenant_with_a_bad_row_keeps_its_entry_through_restarts() {
+    let first = rows(400, &[(7, "t7,b"), (8, "t8,b")]);
+    let plan = |plan: Plan| plan.file("t.csv", &first).set("routing", "watch", "false");
+    let mut pair = Pair::planned(&with_files(&["t.csv"]), plan).await;
+    pair.gateway.directory.replace("t.csv", &rows(400, &[(7, "t7,nowhere"), (8, "t8,b")]));
+    let reload = pair.gateway.admin("POST", "/v1/config/reload", None).await;
+    assert_eq!(reload.status, 200, "{}", reload.text());
+    pair.gateway.kill_and_restart().await;
+    assert_eq!(home(&pair.gateway, "t7").await, "b");
+
+    // One more becomes bad while nobody looks.
+    pair.gateway.kill();
+    let both = rows(400, &[(7, "t7,nowhere"), (8, "t8,nowhere"), (9, "new,nowhere")]);
+    pair.gateway.directory.replace("t.csv", &both);
+    pair.gateway.restart().await;
+    for tenant in ["t7", "t8"] {
+        assert_eq!(home(&pair.gateway, tenant).await, "b");
+    }
+    let metrics = pair.gateway.metrics().await;
+    let rows = |result| metrics.sum("stampgate_config_bad_rows", &[("result", result)]);
+    assert_eq!((rows("kept"), rows("left_out")), (2.0, 1.0));
+    let path = pair.gateway.directory.path("gateway.toml");
+    let checked = stampgate(&["check", "-c", path.to_str().unwrap()]).await.exits(0);
+    assert!(checked.stderr.contains("it keeps its former entry"), "{}", checked.stderr);
+    let diff = diff(&pair.gateway).await;
+    assert_eq!(diff["different"], false, "{diff}");
+
+    // So it is when the last known good copy has to do.
+    pair.gateway.kill();
+    pair.gateway.directory.write("t.csv", "nonsense\n");
+    pair.gateway.restart().await;
+    for tenant in ["t7", "t8"] {
+        assert_eq!(home(&pair.gateway, tenant).await, "b");
+    }
+}
+
 /// The usual table, whose unknown tenants are placed.
 fn with_pool(pool: &str) -> String {
     format!("[identity]\nunknown_tenant = \"hash\"\n[placement]\nstamps = {pool}\n{PAIR}")

@@ -1,6 +1,9 @@
 //! Drills: home is treated as down for a share of its tenants, and nobody else is touched.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::harness::command::operate;
 use crate::harness::deadline::eventually;
@@ -100,6 +103,50 @@ async fn a_drill_can_be_cancelled_and_dies_with_the_process() {
     pair.gateway.serves(&host(1), "b").await;
     pair.gateway.kill_and_restart().await;
     pair.gateway.serves(&host(1), "a").await;
+}
+
+#[tokio::test]
+async fn a_cancelled_drill_does_not_end_the_next_one() {
+    let pair = scene().await;
+    begin(&pair.gateway, 100, "1s").await;
+    pair.gateway.serves(&host(1), "b").await;
+    eventually("a drill that is watched", async || {
+        (last(&pair.gateway).await["moved"]["requests"] != 0).then_some(())
+    })
+    .await;
+    assert_eq!(pair.gateway.admin("DELETE", "/v1/drills/a", None).await.status, 200);
+    let began = Instant::now();
+    begin(&pair.gateway, 50, "3s").await;
+    let over = is_over(&pair.gateway).await;
+    let lasted = began.elapsed();
+    assert!(lasted >= Duration::from_secs(3), "it lasted {lasted:?}");
+    assert_eq!((&over["outcome"], &over["percent"]), (&json!("completed"), &json!(50)));
+    let drills = pair.gateway.admin_get("/v1/drills").await.json();
+    assert_eq!(drills["drills"][0]["outcome"], "cancelled");
+}
+
+#[tokio::test]
+async fn a_dry_run_of_a_drill_begins_and_ends_nothing() {
+    let pair = scene().await;
+    let asked = json!({ "stamp": "a", "percent": 100, "for": "10m" });
+    let dry = "/v1/drills?dry_run=true";
+    let answer = pair.gateway.admin("POST", dry, Some(&asked)).await;
+    assert_eq!((answer.status, &answer.json()["result"]), (200, &json!("done")));
+    assert_eq!(pair.gateway.admin_get("/v1/drills").await.json()["drills"], json!([]));
+    pair.gateway.serves(&host(1), "a").await;
+    let none = pair.gateway.admin("DELETE", "/v1/drills/a?dry_run=true", None).await;
+    none.assert_problem(409, "not_drilled");
+
+    begin(&pair.gateway, 100, "10m").await;
+    let answer = pair.gateway.admin("DELETE", "/v1/drills/a?dry_run=true", None).await;
+    assert_eq!((answer.status, &answer.json()["dry_run"]), (200, &json!(true)));
+    assert_eq!(last(&pair.gateway).await["outcome"], "running");
+    let refused = pair.gateway.admin("POST", dry, Some(&asked)).await;
+    refused.assert_problem(409, "not_eligible");
+    for wrong in ["/v1/drills?dryrun=true", "/v1/drills?dry_run=maybe"] {
+        let refused = pair.gateway.admin("POST", wrong, Some(&asked)).await;
+        refused.assert_problem(422, "invalid_query");
+    }
 }
 
 #[tokio::test]

@@ -101,6 +101,9 @@ async fn the_state_of_each_endpoint_is_a_metric() {
     pair.a.kill().await;
     pair.gateway.knows_down("a").await;
     assert!(pair.gateway.metric("stampgate_endpoint_up", &other).await > 0.5);
+    let metrics = pair.gateway.metrics().await;
+    let out = |stamp| metrics.sum("stampgate_endpoint_out", &[("stamp", stamp)]) > 0.5;
+    assert!(out("a") && !out("b"), "and so is why it is out");
 }
 
 #[tokio::test]

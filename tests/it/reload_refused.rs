@@ -125,8 +125,12 @@ async fn a_table_that_moves_too_many_tenants_is_refused_unless_forced() {
     let answer = try_table(&pair, &fleet(100)).await;
     assert_eq!(answer.status, 422, "{}", answer.text());
     assert!(answer.text().contains("100"), "{}", answer.text());
+    assert!(answer.text().contains("--force"), "what can be done: {}", answer.text());
     assert_eq!(pair.gateway.get("t0.app.test", "/").await.served_by(), "a");
     assert!(!pair.gateway.last_reload_succeeded().await);
+    let target = "/v1/config/reload?force=true&dry_run=true";
+    let dry = pair.gateway.admin("POST", target, None).await.json();
+    assert_eq!((&dry["moved"], &dry["generation"]), (&100.into(), &1.into()), "{dry}");
     let forced = pair.gateway.admin("POST", "/v1/config/reload?force=true", None).await;
     assert_eq!(forced.status, 200, "{}", forced.text());
     assert_eq!(pair.gateway.get("t0.app.test", "/").await.served_by(), "b");

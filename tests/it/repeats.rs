@@ -44,6 +44,17 @@ async fn a_post_that_was_written_is_never_repeated() {
 }
 
 #[tokio::test]
+async fn a_post_with_an_idempotency_key_is_repeated_with_its_body() {
+    let pair = Pair::start().await;
+    pair.a.plays(Script::ResetAfterBody);
+    let keyed = post(ACME, "/", "precious").header("Idempotency-Key", "\"8e03978e\"");
+    let answer = pair.gateway.send(&keyed).await;
+    assert_eq!(answer.served_by(), "b");
+    assert_eq!(answer.arrived("idempotency-key"), ["\"8e03978e\""]);
+    assert_eq!((pair.a.count(), pair.b.only().body_length), (1, 8));
+}
+
+#[tokio::test]
 async fn a_get_that_was_broken_off_before_its_answer_is_repeated() {
     let pair = Pair::start().await;
     pair.a.plays(Script::ResetAfterHead);

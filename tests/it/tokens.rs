@@ -138,6 +138,8 @@ async fn a_bad_signature_never_falls_through_to_a_weaker_source() {
         assert_invalid(&answer);
     }
     assert_eq!(pair.a.count(), 0);
+    let refused = [("source", "jwt"), ("result", "invalid_token")];
+    assert_eq!(pair.gateway.metric("stampgate_resolutions_total", &refused).await, 5.0);
 }
 
 #[tokio::test]

@@ -9,9 +9,9 @@ use crate::directory::Directory;
 use crate::id::{EndpointIndex, StampId, StampIndex};
 use crate::standing::{OperatorState, Serving, StampHealth, StampStanding};
 use crate::table::{
-    AcceptFrom, Access, Balance, ConflictRule, Edge, EdgeMode, Endpoint, FailbackMode,
-    FailbackPolicy, HeaderRules, HealthPolicy, HostRules, Identity, PassivePolicy, PoolPolicy,
-    ResidencyIndex, RetryPolicy, RoutingTable, Scheme, Stamp, TenantCount, TokenPlace,
+    AcceptFrom, Access, BadRowCounts, Balance, ConflictRule, Edge, EdgeMode, Endpoint,
+    FailbackMode, FailbackPolicy, HeaderRules, HealthPolicy, HostRules, Identity, PassivePolicy,
+    PoolPolicy, ResidencyIndex, RetryPolicy, RoutingTable, Scheme, Stamp, TenantCount, TokenPlace,
 };
 
 /// A stamp that serves itself and is up.
@@ -80,6 +80,7 @@ pub(crate) fn drawn(sketches: &[Sketch]) -> RoutingTable {
             .collect(),
         stamps,
         placement: None,
+        bad_rows: BadRowCounts::default(),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::health::ProbeResult;
 use crate::id::{EndpointIndex, StampId, StampIndex};
 use crate::operator::journal::JournalEntry;
 use crate::operator::{self, Decision, OperatorRecord, OperatorRefusal, Order, Subject};
-use crate::standing::{EndpointStanding, OperatorState, Serving, StampHealth, StampStanding};
+use crate::standing::{EndpointStanding, OperatorState, StampHealth, StampStanding};
 use crate::table::RoutingTable;
 use crate::time::{Moment, Occasion, next_step};
 
@@ -44,6 +44,8 @@ pub struct Fleet {
     records: BTreeMap<StampId<'static>, OperatorRecord>,
     /// More than half of all stamps failed at once: evidence is not believed.
     suspect: bool,
+    /// Since when it suspects itself although no more than half fail.
+    eases_since: Option<Moment>,
     revision: u64,
     changes: Vec<Change>,
 }
@@ -73,6 +75,7 @@ impl Fleet {
             endpoints: Vec::new(),
             records,
             suspect: false,
+            eases_since: None,
             revision: 0,
             changes: Vec::new(),
         };
@@ -131,6 +134,7 @@ impl Fleet {
     /// Time has passed: open breakers become half-open, homes that held long enough serve again.
     /// Says when to call next at the latest; `None` = not before something else happens.
     pub fn tick(&mut self, now: Moment) -> Option<Moment> {
+        self.judge_itself_again(now);
         for index in (0..).map(EndpointIndex).take(self.endpoints.len()) {
             self.settle_endpoint(index, now);
         }
@@ -149,7 +153,8 @@ impl Fleet {
             let ramp = self.stamps.get(endpoint.stamp.at())?.failback.ramp;
             Some(next_step(endpoint.warms_since?, now, ramp))
         });
-        breakers.chain(homes).chain(warming).filter(|due| *due > now).min()
+        let trust = self.trusts_itself_at();
+        breakers.chain(homes).chain(warming).chain(trust).filter(|due| *due > now).min()
     }
 
     /// May this stamp be drained? Changes nothing: journal the entry, then `commit` it.
@@ -217,27 +222,29 @@ impl Fleet {
         drill: Drill,
     ) -> Result<(), OperatorRefusal> {
         let index = table.find_stamp(stamp).ok_or(OperatorRefusal::UnknownStamp)?;
-        let tenants = operator::would_strand(table, index, &self.standings().stamps);
-        if tenants > 0 {
-            return Err(OperatorRefusal::WouldStrand { tenants });
-        }
+        let stranded = operator::would_strand(table, index, &self.standings().stamps);
         let home = self.stamps.get_mut(index.at()).ok_or(OperatorRefusal::UnknownStamp)?;
-        let serves = home.standing.serving == Serving::Home && home.standing.is_eligible();
-        if !serves {
-            return Err(OperatorRefusal::NotEligible);
-        }
+        operator::drill(home.standing, stranded)?;
         home.drill = Some(drill);
         self.settle_home(index, drill.began);
         Ok(())
     }
 
-    /// Ends the drill of this stamp. Says whether there was one.
-    pub fn end_drill(&mut self, table: &RoutingTable, stamp: &StampId<'_>, now: Moment) -> bool {
+    /// Ends this drill of this stamp, and no other that began since. Says whether it was there.
+    pub fn end_drill(
+        &mut self,
+        table: &RoutingTable,
+        (stamp, drill): (&StampId<'_>, Drill),
+        now: Moment,
+    ) -> bool {
         let Some(index) = table.find_stamp(stamp) else { return false };
         let Some(home) = self.stamps.get_mut(index.at()) else { return false };
-        let was = home.drill.take().is_some();
+        if home.drill != Some(drill) {
+            return false;
+        }
+        home.drill = None;
         self.settle_home(index, now);
-        was
+        true
     }
 
     /// Puts in force what was journalled.

@@ -160,6 +160,18 @@ pub fn fail_back(home: StampStanding) -> Result<bool, OperatorRefusal> {
     }
 }
 
+/// May this home be treated as down for a share of its tenants? `stranded` of them would have nowhere
+/// to go without it.
+pub fn drill(home: StampStanding, stranded: u32) -> Result<(), OperatorRefusal> {
+    if stranded > 0 {
+        return Err(OperatorRefusal::WouldStrand { tenants: stranded });
+    }
+    if home.serving != Serving::Home || !home.is_eligible() {
+        return Err(OperatorRefusal::NotEligible);
+    }
+    Ok(())
+}
+
 /// May the stamp be put into this state? `stranded` tenants would have nowhere to go without it, and
 /// `is_empty` tells whether it is drained.
 ///

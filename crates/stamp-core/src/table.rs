@@ -55,6 +55,17 @@ pub struct RoutingTable {
     pub(crate) tenants_by_stamp: Vec<TenantCount>,
     /// Where tenants live that have no entry.
     pub(crate) placement: Option<Placement>,
+    /// The bad rows of tenant files that were lived with.
+    pub bad_rows: BadRowCounts,
+}
+
+/// Bad rows of tenant files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BadRowCounts {
+    /// Those whose tenants keep the entry that they had.
+    pub kept: usize,
+    /// Those that say nothing.
+    pub left_out: usize,
 }
 
 /// More tenants than any breaker asks for as witnesses.
@@ -271,6 +282,18 @@ pub enum TenantState {
     Suspended,
     /// 410 `tenant_offboarded`.
     Offboarded,
+}
+
+impl TenantState {
+    /// The word used in files and in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Offboarded => "offboarded",
+        }
+    }
 }
 
 /// How a request names its stamp.

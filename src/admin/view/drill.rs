@@ -72,9 +72,9 @@ impl DrillView {
         };
         Self {
             stamp: report.stamp.as_str().to_owned(),
-            percent: report.percent,
+            percent: report.drill.percent,
             began_at: timestamp(report.began),
-            for_s: seconds(report.lasts),
+            for_s: seconds(report.drill.until.since(report.drill.began)),
             outcome: outcome.to_owned(),
             aborted_by,
             moved: share(report.moved),

@@ -92,6 +92,11 @@ pub(super) const ENDPOINT_UP: Family = gauge(
     &["stamp", "endpoint"],
     "0 while an endpoint is known to be bad or on trial, else 1.",
 );
+pub(super) const ENDPOINT_OUT: Family = gauge(
+    "stampgate_endpoint_out",
+    &["stamp", "endpoint", "reason"],
+    "1 for the reason that an endpoint is out: probe_down, breaker_open, or trial (one request at a time).",
+);
 pub(super) const UPSTREAM_CONNECTIONS: Family = gauge(
     "stampgate_upstream_connections",
     &["stamp", "endpoint", "state"],
@@ -140,6 +145,11 @@ pub(super) const LAST_RELOAD: Family = gauge(
 );
 pub(super) const RELOADS: Family =
     counter("stampgate_config_reloads_total", &["result"], "Reloads by their result.");
+pub(super) const BAD_ROWS: Family = gauge(
+    "stampgate_config_bad_rows",
+    &["result"],
+    "Bad rows of tenant files: their tenants keep the entry that they had (kept), or have none (left_out).",
+);
 pub(super) const TOKENS: Family = counter(
     "stampgate_jwt_validations_total",
     &["issuer", "result"],

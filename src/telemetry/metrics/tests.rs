@@ -39,7 +39,7 @@ fn full() -> Scrape {
         stamp: "eu-1".into(),
         endpoint: "10.0.0.1:80".into(),
         number: 3,
-        up: true,
+        out: Some("trial"),
         connections: 5,
     });
     scrape.edges.push(("eu-1".into(), "eu-2".into(), true));

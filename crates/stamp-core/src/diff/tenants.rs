@@ -6,7 +6,7 @@ use super::{Between, Moves};
 use crate::directory::{FenceIndex, Tenant};
 use crate::id::{StampIndex, TenantIndex};
 use crate::reach::Tally;
-use crate::table::{RoutingTable, TenantState, TierIndex};
+use crate::table::{RoutingTable, TierIndex};
 
 /// Compares the entries of tenants. Mostly both tables have them in the same order: then nothing is
 /// looked up.
@@ -126,7 +126,7 @@ fn zones(table: &RoutingTable, fence: FenceIndex) -> Vec<&str> {
 fn told((old, before): (&RoutingTable, Tenant), (new, after): (&RoutingTable, Tenant)) -> String {
     let mut told = Vec::new();
     if before.state != after.state {
-        told.push(format!("{} -> {}", state(before.state), state(after.state)));
+        told.push(format!("{} -> {}", before.state.as_str(), after.state.as_str()));
     }
     let (from, to) = (zones(old, before.fence), zones(new, after.fence));
     if from != to {
@@ -141,14 +141,6 @@ fn told((old, before): (&RoutingTable, Tenant), (new, after): (&RoutingTable, Te
         told.push(format!("tier {from} -> {to}"));
     }
     told.join("; ")
-}
-
-const fn state(state: TenantState) -> &'static str {
-    match state {
-        TenantState::Active => "active",
-        TenantState::Suspended => "suspended",
-        TenantState::Offboarded => "offboarded",
-    }
 }
 
 /// A domain that changes hands moves somebody's requests, wherever the tenants live.

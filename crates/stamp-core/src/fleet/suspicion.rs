@@ -32,9 +32,19 @@ impl Fleet {
         for index in (0..).map(StampIndex).take(self.stamps.len()) {
             self.notes_failure(index, now);
         }
+        self.judge_itself_again(now);
+    }
+
+    /// Time has passed, or the stamps are others: does it still suspect itself?
+    pub(super) fn judge_itself_again(&mut self, now: Moment) {
         if self.suspect {
             self.judge_itself(now);
         }
+    }
+
+    /// When it trusts itself again if nothing else fails.
+    pub(super) fn trusts_itself_at(&self) -> Option<Moment> {
+        self.eases_since.map(|since| since.after(self.window()))
     }
 
     /// Notes whether all evidence is against this stamp. Says whether that is new.
@@ -55,11 +65,13 @@ impl Fleet {
         let failing = self.stamps.iter().filter_map(|stamp| stamp.failed_at);
         let failing = failing.filter(|at| self.suspect || at.0 >= window).count();
         let of = self.stamps.len();
-        let suspect = failing >= FAILING_MIN && failing * 2 > of;
+        let many = failing >= FAILING_MIN && failing * 2 > of;
+        let suspect = if self.suspect { !self.has_eased((many, failing), now) } else { many };
         if suspect == self.suspect {
             return;
         }
         self.suspect = suspect;
+        self.eases_since = None;
         self.revision += 1;
         self.changes.push(Change::Suspicion { suspect, failing, of });
         if suspect {
@@ -69,6 +81,17 @@ impl Fleet {
                 self.settle_endpoint(index, now);
             }
         }
+    }
+
+    /// May what still fails be believed? The stamps come back from a fault that they had in common one
+    /// after the other: those that are seen a little later must not be taken for failed meanwhile.
+    fn has_eased(&mut self, (many, failing): (bool, usize), now: Moment) -> bool {
+        if many {
+            self.eases_since = None;
+            return false;
+        }
+        let since = *self.eases_since.get_or_insert(now);
+        failing == 0 || now.since(since) >= self.window()
     }
 
     /// Failures no further apart than this are one event: what the slowest probes need to see one.

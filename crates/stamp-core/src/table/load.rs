@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::own::{OwnAddress, refuse_own_addresses};
 use super::stamps::Stamps;
-use super::tenant_file::TenantFile;
+use super::tenant_file::{FormerEntries, TenantFile};
 use super::tenants::{Gathered, Tenants};
 use super::tiers::Tiers;
 use super::zones::Zones;
@@ -37,8 +37,9 @@ pub struct Loaded {
     pub tls_files: BTreeMap<PathBuf, Range<usize>>,
     /// Where routing.toml names each stamp, in bytes.
     pub stamp_places: Vec<Range<usize>>,
-    /// Tenants whose row is bad and who keep their former entry.
-    pub tenants_kept: usize,
+    /// The entries that tenants with bad rows keep: for `Circumstances::kept`, when the same files
+    /// are read again and nothing stands before them.
+    pub kept: String,
 }
 
 /// What a table is judged by besides its own text.
@@ -46,6 +47,8 @@ pub struct Loaded {
 pub struct Circumstances<'a> {
     /// The table in force, from which tenants with bad rows keep their entry.
     pub former: Option<&'a RoutingTable>,
+    /// What `Loaded::kept` was when these files were accepted.
+    pub kept: &'a str,
     /// The gateway's own addresses, which no endpoint may have.
     pub own: &'a [OwnAddress],
 }
@@ -56,7 +59,7 @@ pub fn load(
     read: &mut dyn FnMut(&Path) -> io::Result<Arc<[u8]>>,
     former: Option<&RoutingTable>,
 ) -> Result<Loaded, Rejected> {
-    load_in(main, read, Circumstances { former, own: &[] })
+    load_in(main, read, Circumstances { former, ..Circumstances::default() })
 }
 
 /// Loads a table. `read` reads a file that routing.toml names.
@@ -78,9 +81,10 @@ pub fn load_in(
     let Some(raw) = raw.filter(|_| !report.has_syntax_errors()) else {
         return Err(report.finish().into());
     };
-    let mut loading = Loading { file: &file, read, former: circumstances.former, report };
+    let former = FormerEntries::new(circumstances.former, circumstances.kept);
+    let mut loading = Loading { file: &file, read, former, report };
     refuse_own_addresses(&raw.stamp, circumstances.own, &mut loading.report);
-    let Built { table, tls_files, stamp_places, tenants_kept } = loading.build(&raw);
+    let Built { table, tls_files, stamp_places, kept } = loading.build(&raw);
     let mut files = loading.tenant_files(&raw.tenant_file);
     files.extend(table.identity.key_files());
     files.extend(tls_files.keys().cloned());
@@ -88,7 +92,7 @@ pub fn load_in(
         return Err(loading.report.finish().into());
     }
     let Findings { warnings, sources, .. } = loading.report.finish();
-    Ok(Loaded { table, warnings, sources, files, tls_files, stamp_places, tenants_kept })
+    Ok(Loaded { table, warnings, sources, files, tls_files, stamp_places, kept })
 }
 
 /// What is built of a text.
@@ -96,7 +100,7 @@ struct Built {
     table: RoutingTable,
     tls_files: TlsFiles,
     stamp_places: Vec<Range<usize>>,
-    tenants_kept: usize,
+    kept: String,
 }
 
 /// Where routing.toml first names each file of TLS.
@@ -105,7 +109,7 @@ type TlsFiles = BTreeMap<PathBuf, Range<usize>>;
 struct Loading<'a> {
     file: &'a Path,
     read: &'a mut dyn FnMut(&Path) -> io::Result<Arc<[u8]>>,
-    former: Option<&'a RoutingTable>,
+    former: FormerEntries<'a>,
     report: Report,
 }
 
@@ -118,9 +122,9 @@ impl Loading<'_> {
         let tiers = Tiers::build(&raw.tier, &mut self.report);
         let mut tenants = Tenants::new(&stamps, &tiers, &mut zones, &mut self.report);
         tenants.add_inline(&raw.tenants);
-        add_tenant_files(&raw.tenant_file, (self.file, self.former), self.read, &mut tenants);
+        add_tenant_files(&raw.tenant_file, (self.file, &self.former), self.read, &mut tenants);
         let domains = tenants.domains(&raw.domains, &identity.host.neutral);
-        let Gathered { directory, kept, left_out } = tenants.finish();
+        let Gathered { directory, kept, left_out, bad_rows } = tenants.finish();
         let placement = placement::build(raw, &stamps, left_out, &mut self.report);
         proof::prove_residency(&stamps, &directory, &mut zones, &mut self.report);
         let tenants_by_stamp = count_tenants(stamps.list.len(), &directory);
@@ -140,10 +144,11 @@ impl Loading<'_> {
             domains,
             tenants_by_stamp,
             placement,
+            bad_rows,
         };
         let mut tls_files = tls_places.into_files();
         tls_files.extend(identity::files_of_tls(&raw.identity, self.file));
-        Built { table, tls_files, stamp_places, tenants_kept: kept }
+        Built { table, tls_files, stamp_places, kept }
     }
 
     fn tenant_files(&self, raw: &[RawTenantFile]) -> Vec<PathBuf> {
@@ -166,7 +171,7 @@ fn count_tenants(stamps: usize, directory: &Directory) -> Vec<TenantCount> {
 /// Reads the tenant files that `file` names.
 fn add_tenant_files(
     raw: &[RawTenantFile],
-    (file, former): (&Path, Option<&RoutingTable>),
+    (file, former): (&Path, &FormerEntries<'_>),
     read: &mut dyn FnMut(&Path) -> io::Result<Arc<[u8]>>,
     tenants: &mut Tenants<'_>,
 ) {

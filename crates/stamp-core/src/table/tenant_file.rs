@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use super::tenant_rows::{Row, Rows};
 use super::tenants::{FenceError, Tenants};
 use super::tiers::UnknownTier;
@@ -31,7 +33,37 @@ pub(super) struct TenantFile<'a> {
     /// Where it is.
     pub(super) path: PathBuf,
     /// What stood in its place before: rows that are bad now keep their entry of then.
-    pub(super) former: Option<&'a RoutingTable>,
+    pub(super) former: &'a FormerEntries<'a>,
+}
+
+/// The entries that tenants had before.
+#[derive(Debug)]
+pub(super) struct FormerEntries<'a> {
+    table: Option<&'a RoutingTable>,
+    /// Lines of `Loaded::kept`, by tenant.
+    kept: HashMap<&'a str, &'a str>,
+}
+
+impl<'a> FormerEntries<'a> {
+    pub(super) fn new(table: Option<&'a RoutingTable>, kept: &'a str) -> Self {
+        let by_tenant = |line: &'a str| line.split_once(',').map(|(tenant, _)| (tenant, line));
+        Self { table, kept: kept.lines().filter_map(by_tenant).collect() }
+    }
+
+    /// The entry of this tenant, if it still makes sense.
+    fn entry(&self, id: &TenantId<'_>, tenants: &mut Tenants<'_>) -> Option<Tenant> {
+        if let Some(former) = self.table
+            && let Some(index) = former.directory.find(id.as_str())
+        {
+            let tenant = former.directory.tenant(index);
+            let home = tenants.home(former.stamp(tenant.home).id.as_str())?.0;
+            let fence = tenants.zones.fence_like(former, tenant.fence).ok()?;
+            tenants.check_home(home, fence).ok()?;
+            let tier = tenants.tiers.like(former, tenant.tier);
+            return Some(Tenant { home, fence, state: tenant.state, tier });
+        }
+        Row::kept(self.kept.get(id.as_str())?)?.tenant(tenants).ok()
+    }
 }
 
 impl TenantFile<'_> {
@@ -51,6 +83,8 @@ impl TenantFile<'_> {
             bad.rows += 1;
             self.add_row(&rows.row(&columns), tenants, &mut bad);
         }
+        tenants.bad_rows.kept += bad.kept;
+        tenants.bad_rows.left_out += bad.bad - bad.kept;
         bad.tell(self, tenants.report);
     }
 
@@ -91,25 +125,15 @@ impl TenantFile<'_> {
             Ok(tenant) => return tenants.insert(&id, row.span, tenant),
             Err(error) => error,
         };
-        if let Some(former) = self.former_entry(&id, tenants) {
+        if let Some(former) = self.former.entry(&id, tenants) {
             bad.add(row, format!("tenant `{id}`: {error}: it keeps its former entry"));
-            tenants.kept += 1;
+            bad.kept += 1;
+            tenants.keep(&id, former);
             tenants.insert(&id, row.span, former);
             return;
         }
         bad.add(row, format!("tenant `{id}`: {error}: it is left out"));
         tenants.left_out.insert(id.as_str().to_owned());
-    }
-
-    /// The tenant's entry in the former table, if it still makes sense in the new one.
-    fn former_entry(&self, id: &TenantId<'_>, tenants: &mut Tenants<'_>) -> Option<Tenant> {
-        let former = self.former?;
-        let tenant = former.directory.tenant(former.directory.find(id.as_str())?);
-        let home = tenants.home(former.stamp(tenant.home).id.as_str())?.0;
-        let fence = tenants.zones.fence_like(former, tenant.fence).ok()?;
-        tenants.check_home(home, fence).ok()?;
-        let tier = tenants.tiers.like(former, tenant.tier);
-        Some(Tenant { home, fence, state: tenant.state, tier })
     }
 }
 
@@ -190,6 +214,8 @@ impl Row<'_> {
 struct BadRows {
     rows: usize,
     bad: usize,
+    /// Those whose tenants keep their former entry.
+    kept: usize,
     listed: Vec<(Span, String)>,
     /// The lines of those that are not listed: from, to.
     unlisted: Vec<(u64, u64)>,
@@ -209,7 +235,7 @@ impl BadRows {
     }
 
     fn tell(self, file: &TenantFile<'_>, report: &mut Report) {
-        let Self { rows, bad, listed, unlisted } = self;
+        let Self { rows, bad, listed, unlisted, .. } = self;
         // At most one row in a hundred.
         let is_refused = bad * 100 > rows;
         if is_refused {

@@ -199,6 +199,17 @@ impl<'a> Rows<'a> {
     }
 }
 
+impl<'a> Row<'a> {
+    /// A row with all columns, in the order of `COLUMNS`, that stands in no file.
+    pub(super) fn kept(line: &'a str) -> Option<Self> {
+        let fields: Vec<&str> = line.split(',').collect();
+        let &[tenant, stamp, tier, residency, state] = fields.as_slice() else { return None };
+        let (span, line, columns) = (Span::default(), 0, COLUMNS.len());
+        let (found, expected) = (columns, columns);
+        Some(Row { span, line, tenant, stamp, tier, residency, state, found, expected })
+    }
+}
+
 /// Which column means what: places of `COLUMNS`.
 pub(super) struct Columns {
     places: [Option<usize>; COLUMNS.len()],

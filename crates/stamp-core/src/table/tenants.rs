@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ResidencyIndex, TierIndex};
+use super::{BadRowCounts, ResidencyIndex, TierIndex};
 use hashbrown::HashMap;
 
 use super::stamps::Stamps;
@@ -30,18 +30,20 @@ pub(super) struct Tenants<'a> {
     places: Vec<usize>,
     /// Tenants whose row in a tenant file is bad and who had no entry before.
     pub(super) left_out: BTreeSet<String>,
-    /// Bad rows whose tenants keep their former entry.
-    pub(super) kept: usize,
+    /// The entries that tenants with bad rows keep, a line each.
+    pub(super) kept: String,
+    pub(super) bad_rows: BadRowCounts,
 }
 
 /// What came of all entries.
 #[derive(Debug)]
 pub(super) struct Gathered {
     pub(super) directory: Directory,
-    /// Bad rows whose tenants keep their former entry.
-    pub(super) kept: usize,
+    /// The entries that tenants with bad rows keep, a line each.
+    pub(super) kept: String,
     /// Tenants whose row is bad and who had no entry before.
     pub(super) left_out: BTreeSet<String>,
+    pub(super) bad_rows: BadRowCounts,
 }
 
 /// Why a tenant cannot live so.
@@ -88,14 +90,16 @@ impl<'a> Tenants<'a> {
             by_stamp,
             places: Vec::new(),
             left_out: BTreeSet::new(),
-            kept: 0,
+            kept: String::new(),
+            bad_rows: BadRowCounts::default(),
         }
     }
 
     /// What came of all entries.
     pub(super) fn finish(mut self) -> Gathered {
         self.directory.shrink();
-        Gathered { directory: self.directory, kept: self.kept, left_out: self.left_out }
+        let Self { directory, kept, left_out, bad_rows, .. } = self;
+        Gathered { directory, kept, left_out, bad_rows }
     }
 
     /// Makes room for so many more tenants.
@@ -189,6 +193,14 @@ impl<'a> Tenants<'a> {
             fence: self.zones.list(fence),
             home: stamp.id.as_str().to_owned(),
         })
+    }
+
+    /// Writes down the entry that a tenant with a bad row keeps: what `Row::kept` reads.
+    pub(super) fn keep(&mut self, id: &TenantId<'_>, tenant: Tenant) {
+        let Some(stamp) = self.stamps.list.get(tenant.home.at()) else { return };
+        let (tier, zones) = (self.tiers.name(tenant.tier), self.zones.as_written(tenant.fence));
+        let state = tenant.state.as_str();
+        self.kept.push_str(&format!("{id},{},{tier},{zones},{state}\n", stamp.id));
     }
 
     /// Adds a tenant whose entry stands at this place.

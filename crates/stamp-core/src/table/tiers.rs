@@ -159,6 +159,11 @@ impl Tiers {
         })
     }
 
+    /// The name of this tier.
+    pub(super) fn name(&self, tier: TierIndex) -> &str {
+        self.list.get(usize::from(tier.0)).map_or("", |tier| &tier.name)
+    }
+
     /// The name that was probably meant.
     pub(super) fn near(&self, name: &str) -> Option<String> {
         did_you_mean(name, self.list.iter().map(|tier| &*tier.name))

@@ -94,6 +94,13 @@ impl Zones {
         names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
     }
 
+    /// Its zones as a tenant file writes them.
+    pub(super) fn as_written(&self, fence: FenceIndex) -> String {
+        let zones = self.fences.get(usize::from(fence.0)).into_iter().flatten();
+        let names = zones.filter_map(|zone| self.names.get(usize::from(zone.0)));
+        names.map(|name| &**name).collect::<Vec<_>>().join("|")
+    }
+
     /// The names of all zones, and all sets.
     pub(super) fn into_parts(self) -> (Vec<Box<str>>, Vec<Box<[ResidencyIndex]>>) {
         (self.names, self.fences)

@@ -269,6 +269,8 @@ pub(crate) struct Shadow {
     /// Homes that waited for their operator when the process before this one ended, and for whom.
     waited: BTreeMap<StampKey, StampKey>,
     suspects: bool,
+    /// Since when it does although no more than half fail.
+    eases_since: Option<Micros>,
     /// It ever did, in this life of the process.
     has_suspected: bool,
     /// All is well and has been for long enough: from now on requests succeed.
@@ -317,6 +319,7 @@ impl Shadow {
             trials: BTreeSet::new(),
             waited: BTreeMap::new(),
             suspects: false,
+            eases_since: None,
             has_suspected: false,
             is_strict: false,
             counts: Counts::default(),

@@ -4,7 +4,7 @@
 use super::Mutant;
 
 /// All of them.
-pub(super) const RULES: [Mutant; 81] = [
+pub(super) const RULES: [Mutant; 82] = [
     Mutant {
         name: "operator-ignored",
         file: "standing.rs",
@@ -284,6 +284,13 @@ pub(super) const RULES: [Mutant; 81] = [
         old: "failing >= FAILING_MIN && failing * 2 > of",
         new: "failing >= FAILING_MIN && failing * 2 >= of",
         breaks: ".. when more than half of all stamps fail",
+    },
+    Mutant {
+        name: "trust-at-once",
+        file: "fleet/suspicion.rs",
+        old: "failing == 0 || now.since(since) >= self.window()",
+        new: "failing == 0 || now.since(since) < self.window()",
+        breaks: ".. until no more than half failed for one window",
     },
     Mutant {
         name: "drill-without-end",

@@ -10,7 +10,7 @@ use stamp_core::identify::{Peer, is_accepted};
 use stamp_core::standing::Serving;
 use stamp_core::table::{EdgeMode, Located, RoutingTable};
 
-use super::super::{LimitsView, health, tenant_state};
+use super::super::{LimitsView, health};
 use super::{
     AdmitView, ByView, CandidateView, DecisionView, RowView, SourceView, StepView, TokenView,
 };
@@ -308,7 +308,7 @@ fn row(table: &RoutingTable, tenant: &TenantId<'_>) -> Option<RowView> {
         Located::Listed(index) => {
             let entry = table.directory.tenant(index);
             let zones = table.fence_zones(entry.fence).map(str::to_owned).collect();
-            (entry.home, tenant_state(entry.state), zones, table.tier(entry.tier))
+            (entry.home, entry.state.as_str(), zones, table.tier(entry.tier))
         }
         Located::Placed(home) => {
             let zone = table.stamp(home).residency;

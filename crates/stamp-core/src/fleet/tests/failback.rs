@@ -158,10 +158,46 @@ fn most_stamps_failing_at_once_are_no_fault_of_theirs() {
     assert_eq!(scene.endpoint(FIRST), EndpointStanding::Up);
     assert_eq!(scene.endpoint(THIRD), EndpointStanding::Up);
     scene.good(SECOND);
+    scene.pass(14);
+    assert!(scene.fleet.is_suspect(), "the others may follow");
+    assert_eq!(scene.serving(), Serving::Home);
+    scene.pass(1);
     assert!(!scene.fleet.is_suspect());
     assert_eq!(scene.endpoint(FIRST), EndpointStanding::Out(OutReason::ProbeDown));
     assert_eq!(scene.endpoint(THIRD), EndpointStanding::Out(OutReason::ProbeDown));
     assert_eq!(scene.serving(), Serving::Edge(0));
+}
+
+#[test]
+fn stamps_that_come_back_one_after_the_other_lose_nothing() {
+    let mut scene = Scene::of(&three());
+    let all = [FIRST, SECOND, THIRD];
+    all.into_iter().for_each(|endpoint| scene.bad(endpoint));
+    let flips = |scene: &Scene| -> Vec<_> {
+        scene.fleet.standings().stamps.iter().map(|stamp| stamp.flips).collect()
+    };
+    let before = flips(&scene);
+    for endpoint in [THIRD, SECOND, FIRST] {
+        assert!(scene.fleet.is_suspect());
+        scene.pass(5);
+        scene.good(endpoint);
+        assert_eq!(flips(&scene), before);
+    }
+    assert!(!scene.fleet.is_suspect(), "nothing fails any more");
+}
+
+#[test]
+fn a_suspicion_that_is_right_again_lasts() {
+    let mut scene = Scene::of(&three());
+    [FIRST, SECOND, THIRD].into_iter().for_each(|endpoint| scene.bad(endpoint));
+    scene.good(SECOND);
+    scene.pass(10);
+    scene.bad(SECOND);
+    scene.pass(10);
+    assert!(scene.fleet.is_suspect());
+    scene.good(SECOND);
+    scene.pass(14);
+    assert!(scene.fleet.is_suspect());
 }
 
 #[test]
@@ -197,6 +233,7 @@ fn a_table_without_most_of_those_that_failed_ends_the_suspicion() {
     let left = [sketch("a", &["d"], 5), sketch("d", &[], 5)];
     scene.table = drawn(&left);
     scene.fleet.adopt(&scene.table, scene.now);
+    scene.pass(15);
     assert!(!scene.fleet.is_suspect());
     assert_eq!(scene.endpoint(FIRST), EndpointStanding::Out(OutReason::ProbeDown));
     assert_eq!(scene.serving(), Serving::Edge(0));
@@ -259,7 +296,21 @@ fn a_drill_that_is_ended_sends_all_home() {
     let until = scene.now.after(Duration::from_secs(60));
     let drill = Drill { percent: 25, began: scene.now, until };
     scene.fleet.begin_drill(&scene.table, &id("a"), drill).unwrap();
-    assert!(scene.fleet.end_drill(&scene.table, &id("a"), scene.now));
+    assert!(scene.fleet.end_drill(&scene.table, (&id("a"), drill), scene.now));
     assert_eq!(scene.serving(), Serving::Home);
-    assert!(!scene.fleet.end_drill(&scene.table, &id("a"), scene.now));
+    assert!(!scene.fleet.end_drill(&scene.table, (&id("a"), drill), scene.now));
+}
+
+#[test]
+fn the_end_of_a_drill_is_not_that_of_the_next() {
+    let mut scene = Scene::new();
+    let until = scene.now.after(Duration::from_secs(60));
+    let first = Drill { percent: 25, began: scene.now, until };
+    scene.fleet.begin_drill(&scene.table, &id("a"), first).unwrap();
+    assert!(scene.fleet.end_drill(&scene.table, (&id("a"), first), scene.now));
+    scene.pass(1);
+    let second = Drill { percent: 50, began: scene.now, until };
+    scene.fleet.begin_drill(&scene.table, &id("a"), second).unwrap();
+    assert!(!scene.fleet.end_drill(&scene.table, (&id("a"), first), scene.now));
+    assert_eq!(scene.serving(), Serving::Split { edge: 0, away: 50 });
 }

@@ -96,12 +96,38 @@ fn a_bad_row_keeps_the_former_entry_of_its_tenant() {
         "tenants.csv:102: <acme,us-11> tenant `acme`: there is no stamp `us-11`: \
          it keeps its former entry; help: mend this row"
     );
-    assert_eq!(loaded.tenants_kept, 1);
+    assert_eq!(loaded.table.bad_rows, BadRowCounts { kept: 1, left_out: 0 });
+    assert_eq!(loaded.kept, "acme,us-1,standard,us,suspended\n");
     let directory = &loaded.table.directory;
     let acme = directory.tenant(directory.find("acme").unwrap());
     assert_eq!((acme.home, acme.state), (StampIndex(1), TenantState::Suspended));
     let fence: Vec<_> = loaded.table.fence_zones(acme.fence).collect();
     assert_eq!(fence, ["us"]);
+}
+
+#[test]
+fn what_bad_rows_kept_can_be_read_again_without_the_table_before() {
+    let former = "tenant,stamp,state,residency\nacme,us-1,suspended,us|ca\n";
+    let former = with_rows(former, None).unwrap().table;
+    let rows = rows("acme,us-11\n");
+    let kept = with_rows(&rows, Some(&former)).unwrap().kept;
+    let bytes: Arc<[u8]> = rows.as_bytes().into();
+    let body = format!("{STAMPS}[[tenant_file]]\npath = \"tenants.csv\"\n");
+    let again = |kept: &str| {
+        let circumstances = Circumstances { kept, ..Circumstances::default() };
+        load_in(text(&body), &mut |_| Ok(Arc::clone(&bytes)), circumstances).unwrap()
+    };
+    let loaded = again(&kept);
+    assert_eq!(loaded.table.bad_rows, BadRowCounts { kept: 1, left_out: 0 });
+    assert_eq!(loaded.kept, kept, "so it is the next time");
+    let directory = &loaded.table.directory;
+    let acme = directory.tenant(directory.find("acme").unwrap());
+    assert_eq!((acme.home, acme.state), (StampIndex(1), TenantState::Suspended));
+    let fence: Vec<_> = loaded.table.fence_zones(acme.fence).collect();
+    assert_eq!(fence, ["us", "ca"]);
+    for senseless in ["acme,gone-1,,,\n", "acme,us-1,,eu,\n", "acme\nacme,us-1\n,\n"] {
+        assert_eq!(again(senseless).table.directory.find("acme"), None, "{senseless}");
+    }
 }
 
 #[test]
@@ -112,7 +138,8 @@ fn a_bad_row_of_an_unknown_tenant_is_left_out() {
         "tenants.csv:102: <acme,eu-1,us> tenant `acme`: \
          this row has 3 columns and the header has 2: it is left out; help: mend this row"
     );
-    assert_eq!((loaded.tenants_kept, loaded.table.directory.find("acme")), (0, None));
+    assert_eq!(loaded.table.bad_rows, BadRowCounts { kept: 0, left_out: 1 });
+    assert_eq!((&*loaded.kept, loaded.table.directory.find("acme")), ("", None));
     assert_eq!(loaded.table.directory.len(), 100);
 }
 

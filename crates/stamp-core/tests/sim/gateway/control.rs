@@ -68,6 +68,8 @@ pub(super) struct Control {
     questions: BTreeMap<u64, (BTreeSet<usize>, Option<StampKey>)>,
     asked: u64,
     changes: Vec<Change>,
+    /// The last drill of each stamp that was begun by this process.
+    drills: BTreeMap<StampKey, Drill>,
     pub(super) probers: BTreeMap<u32, Prober>,
 }
 
@@ -96,6 +98,7 @@ impl Control {
             questions: BTreeMap::new(),
             asked: 0,
             changes: Vec::new(),
+            drills: BTreeMap::new(),
             probers: BTreeMap::new(),
         };
         control.learn(Step::Start, &plan, world);
@@ -367,6 +370,7 @@ impl Gateway {
     }
 
     fn take_table(&mut self, (table, plan): (Rc<RoutingTable>, Rc<Plan>), world: &mut World) {
+        self.tell_changes(world);
         world.shadow.adopt(Rc::clone(&plan), world.now);
         self.control.fleet.adopt(&table, moment(world.now));
         self.control.learn(Step::Adopt, &plan, world);
@@ -422,11 +426,16 @@ impl Gateway {
             Some((percent, until)) => {
                 let drill = Drill { percent, began: now, until: moment(until) };
                 let begun = self.control.fleet.begin_drill(table, &id, drill);
+                if begun.is_ok() {
+                    self.control.drills.insert(stamp, drill);
+                }
                 begun.map_or_else(|refusal| refused(&refusal), |()| Decided::Commit)
             }
             None if table.find_stamp(&id).is_none() => Decided::UnknownStamp,
             None => {
-                self.control.fleet.end_drill(table, &id, now);
+                if let Some(drill) = self.control.drills.remove(&stamp) {
+                    self.control.fleet.end_drill(table, (&id, drill), now);
+                }
                 Decided::Commit
             }
         };
@@ -504,6 +513,11 @@ impl Gateway {
         world.note(|| format!("View {version} is published"));
         self.view = Rc::new(View { version, table, plan, standings, stamps, endpoints });
         self.tell_workers(world);
+        self.tell_changes(world);
+    }
+
+    /// The places of what changed are those of the View in force.
+    fn tell_changes(&mut self, world: &mut World) {
         for change in std::mem::take(&mut self.control.changes) {
             if let Some(index) = change.asks_for_probe() {
                 let number = self.view.endpoints[index.at()].number;

@@ -101,6 +101,7 @@ impl Shadow {
         self.trials.clear();
         self.promised = self.records.keys().copied().filter(|it| self.is_out(*it)).collect();
         (self.suspects, self.has_suspected) = (false, false);
+        self.eases_since = None;
         self.seen = Seen::default();
         self.adopt(Rc::clone(&self.plan), now);
     }

@@ -380,10 +380,22 @@ impl Shadow {
         let at_once = self.failing(self.window_begins(now));
         let is_weighed = matches!(step, Step::Probe | Step::Report(_)) && toggled;
         let must_begin = is_weighed && !was && many(at_once);
-        let must_end = step == Step::Tick && !many(failing);
+        let window_begins = self.window_begins(now);
+        if was && !many(failing) {
+            self.eases_since.get_or_insert(now);
+        } else {
+            self.eases_since = None;
+        }
+        let has_eased = failing == 0 || self.eases_since.is_some_and(|it| it <= window_begins);
+        let may_end = !many(failing) && has_eased;
+        let must_end = step == Step::Tick && may_end;
+        self.must(!was || is || may_end, || format!("{failing} of {of} fail: trusted too early"));
         self.must(!must_begin || is, || format!("{at_once} of {of} fail, and it trusts itself"));
         self.must(!must_end || !is, || format!("{failing} of {of} fail, and it suspects itself"));
         self.must(was || !is || many(at_once), || format!("suspicion by {at_once} of {of}"));
+        if !is {
+            self.eases_since = None;
+        }
         changed
     }
 
