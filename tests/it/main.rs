@@ -59,6 +59,7 @@ mod reload_refused;
 mod repeats;
 mod shutdown;
 mod silence;
+mod systemd;
 mod tiers;
 mod timeouts;
 mod token_places;
