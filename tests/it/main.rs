@@ -60,6 +60,7 @@ mod repeats;
 mod shutdown;
 mod silence;
 mod supervised;
+mod systemd;
 mod tiers;
 mod timeouts;
 mod token_places;

@@ -10,6 +10,7 @@ mod neighbour;
 mod reload;
 mod run;
 mod sim;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,9 @@ usage: cargo xtask COMMAND
                       what twenty tenants see of one that asks 50 times its share, 10 s a run
   bench reload [SECONDS]
                       reloads of a million tenants under 5,000 requests a second, 20 s each half
+  bench soak [MINUTES]
+                      10,000 idle connections, 2,000 requests a second, slow clients and
+                      reloads: what fails, grows or stays open within 10 minutes?
   fuzz [SECONDS]      every fuzz target for so long each, 60 by default (needs cargo-fuzz, nightly)";
 
 fn main() -> ExitCode {
@@ -63,6 +67,11 @@ fn main() -> ExitCode {
         ["bench", "reload"] => reload::run(reload::SECONDS),
         ["bench", "reload", seconds] => match seconds.parse() {
             Ok(seconds) => reload::run(seconds),
+            Err(_) => return usage(),
+        },
+        ["bench", "soak"] => soak::run(soak::MINUTES),
+        ["bench", "soak", minutes] => match minutes.parse() {
+            Ok(minutes) => soak::run(minutes),
             Err(_) => return usage(),
         },
         // Not for people: what `bench failover` starts as stamps.
