@@ -245,6 +245,12 @@ pub struct Reading {
 }
 
 impl Reading {
+    fn is_over(&self) -> bool {
+        let state = self.source.state.borrow();
+        let trailers_are_left = state.kept_trailers.is_some() && !self.trailers_sent;
+        state.ended && self.place >= state.kept.len() && !trailers_are_left
+    }
+
     fn poll_frame(
         &mut self,
         context: &mut Context<'_>,
@@ -280,6 +286,16 @@ impl Reading {
             }
         };
         Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl RequestBody {
+    /// Is it known that nothing more comes, not even trailers? Where it is not, its next frame tells.
+    pub(super) fn is_over(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Stream(reading) => reading.is_over(),
+        }
     }
 }
 

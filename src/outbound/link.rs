@@ -1,100 +1,268 @@
-//! One connection to one endpoint: TCP, TLS where the endpoint wants it, and hyper's sender.
+//! One request's link to one endpoint: an HTTP/1.1 connection of its own (TCP, TLS where the endpoint wants
+//! it, hyper's sender), or a place at one of HTTP/2 (`http2`).
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{Request, Response, Version};
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use stamp_core::time::Moment;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::answer::{AnswerBody, AnswerError, Fate, Unanswered};
 use super::body::RequestBody;
-use super::stream::{Counted, Sent, Stream};
+use super::http2::{Connection, Made, Place, Room};
+use super::stream::{self, Counted, Stream};
 use crate::clock::Clock;
 use crate::socket;
-use crate::tls::UpstreamTls;
+use crate::tls::{Offer, UpstreamTls};
 
 pub use super::stream::LinkBytes;
 
 /// The largest answer head that is read (the edge's own limit for requests is 32 KiB).
-const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
+pub(super) const ANSWER_HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// The most fields of an answer head.
-const ANSWER_FIELDS_MAX: usize = 200;
+pub(super) const ANSWER_FIELDS_MAX: usize = 200;
 
-/// A connection that one request at a time may use.
+/// What one request is sent over.
 #[derive(Debug)]
-pub struct Link {
-    /// hyper's handle.
-    pub sender: SendRequest<RequestBody>,
-    /// What went over it.
-    pub bytes: Arc<LinkBytes>,
-    /// When it was made.
-    pub born: Moment,
-    /// What it was made with; `None` = it is in the clear.
-    pub tls: Option<Arc<UpstreamTls>>,
-    /// How long the TCP connect took: about one round trip.
-    pub connected_in: Duration,
-    /// Requests that were sent over it before.
-    pub used: u32,
+pub enum Link {
+    /// A connection that one request at a time may use.
+    Http1(Box<Http1>),
+    /// A stream of one that many use.
+    Http2(Place),
+}
+
+/// An HTTP/1.1 connection.
+#[derive(Debug)]
+pub struct Http1 {
+    sender: SendRequest<RequestBody>,
+    made: Made,
+    used: u32,
+}
+
+/// Where a connection is made to, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Destination {
+    pub(super) addresses: Arc<Vec<SocketAddr>>,
+    /// `None` = in the clear.
+    pub(super) tls: Option<Arc<UpstreamTls>>,
+    /// How long it may take.
+    pub(super) timeout: Duration,
+}
+
+/// A connection that was made.
+pub(super) enum Connected {
+    Http1(Box<Http1>),
+    Http2(Rc<Connection>),
 }
 
 /// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The host name has no address (yet).
     #[error("the host name has no address")]
     Unresolved,
     /// The system refused or gave up.
     #[error("connect")]
-    Socket(#[source] io::Error),
+    Socket(#[source] Arc<io::Error>),
     /// The handshake failed: the certificate is not what it must be, for example.
     #[error("TLS: {0}")]
-    Tls(#[source] io::Error),
+    Tls(#[source] Arc<io::Error>),
     /// No answer in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
     /// hyper refused the socket.
     #[error("handshake")]
-    Handshake(#[source] hyper::Error),
+    Http1(#[source] Arc<hyper::Error>),
+    /// The endpoint does not speak HTTP/2.
+    #[error("HTTP/2: {0}")]
+    Http2(#[source] Arc<h2::Error>),
+    /// The endpoint ended the connection before it was of use.
+    #[error("closed")]
+    Closed,
 }
 
-/// Connects to the first of `addresses` that answers, and shakes hands with it, all within
-/// `timeout`.
-pub async fn connect(
-    addresses: &[SocketAddr],
-    tls: Option<&Arc<UpstreamTls>>,
-    timeout: Duration,
+impl ConnectError {
+    fn socket(error: io::Error) -> Self {
+        Self::Socket(Arc::new(error))
+    }
+
+    pub(super) fn http2(error: h2::Error) -> Self {
+        Self::Http2(Arc::new(error))
+    }
+}
+
+impl Link {
+    /// What is spoken over it.
+    pub const fn version(&self) -> Version {
+        match self {
+            Self::Http1(_) => Version::HTTP_11,
+            Self::Http2(_) => Version::HTTP_2,
+        }
+    }
+
+    fn made(&self) -> &Made {
+        match self {
+            Self::Http1(link) => &link.made,
+            Self::Http2(place) => place.made(),
+        }
+    }
+
+    /// What went over it, of all its streams.
+    pub fn bytes(&self) -> &LinkBytes {
+        &self.made().bytes
+    }
+
+    /// How long the TCP connect took: about one round trip.
+    pub fn connected_in(&self) -> Duration {
+        self.made().connected_in
+    }
+
+    /// Requests that were sent over it before.
+    pub const fn used(&self) -> u32 {
+        match self {
+            Self::Http1(link) => link.used,
+            Self::Http2(place) => place.before(),
+        }
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// No `async fn`: over HTTP/1.1 the request is handed on here, and is not part of what is waited for
+    /// (measured: it was copied twice more).
+    #[inline]
+    pub fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<AnswerBody>, Unanswered>> {
+        let sent = match self {
+            Self::Http1(link) => Sent::Http1(link.sender.try_send_request(request)),
+            // Apart, so that requests over HTTP/1.1 do not carry its size.
+            Self::Http2(place) => Sent::Http2(Box::pin(place.send(request))),
+        };
+        async move {
+            match sent {
+                Sent::Http1(sent) => match sent.await {
+                    Ok(response) => Ok(response.map(AnswerBody::Http1)),
+                    Err(error) => Err(unanswered(error)),
+                },
+                Sent::Http2(sent) => sent.await,
+            }
+        }
+    }
+}
+
+/// A request on its way.
+enum Sent<One, Two> {
+    Http1(One),
+    Http2(Pin<Box<Two>>),
+}
+
+fn unanswered(mut error: TrySendError<Request<RequestBody>>) -> Unanswered {
+    let was_kept = error.take_message().is_some();
+    let fate = if was_kept { Fate::NotSent } else { Fate::Unknown };
+    Unanswered { error: AnswerError::Http1(error.into_error()), fate }
+}
+
+impl Http1 {
+    /// Is it closed?
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// May a request be sent over it? One whose answer was just read may be a moment away from that.
+    pub(super) async fn is_ready(&mut self) -> bool {
+        self.sender.is_ready() || self.sender.ready().await.is_ok()
+    }
+
+    /// How it came about.
+    pub(super) const fn made(&self) -> &Made {
+        &self.made
+    }
+
+    /// One request more was sent over it.
+    pub(super) const fn was_used(&mut self) {
+        self.used += 1;
+    }
+}
+
+/// Makes a connection for HTTP/1.1.
+pub(super) async fn connect_http1(
+    destination: &Destination,
     permit: OwnedSemaphorePermit,
     clock: Clock,
-) -> Result<Link, ConnectError> {
+) -> Result<Box<Http1>, ConnectError> {
+    let (stream, made) = open(destination, Offer::Http1, clock).await?;
+    speak_http1(stream, made, permit).await
+}
+
+/// Makes a connection for HTTP/2: in the clear without asking, over TLS if the endpoint agrees.
+pub(super) async fn connect_http2(
+    destination: &Destination,
+    room: Rc<Room>,
+    permit: OwnedSemaphorePermit,
+    clock: Clock,
+) -> Result<Connected, ConnectError> {
+    let (stream, made) = open(destination, Offer::Http2OrHttp1, clock).await?;
+    if !stream.is_for_http2() {
+        return speak_http1(stream, made, permit).await.map(Connected::Http1);
+    }
+    let left = destination.timeout.saturating_sub(clock.now().since(made.born));
+    let began = tokio::time::timeout(left, Connection::begin(stream, (made, room), permit));
+    let connection =
+        began.await.map_err(|_elapsed| ConnectError::Timeout(destination.timeout))??;
+    Ok(Connected::Http2(connection))
+}
+
+/// Connects to the first address that answers, and shakes hands with it.
+async fn open(
+    destination: &Destination,
+    offer: Offer,
+    clock: Clock,
+) -> Result<(Counted, Made), ConnectError> {
+    let Destination { addresses, tls, timeout } = destination;
     let born = clock.now();
     let bytes = Arc::new(LinkBytes::default());
     let connecting = async {
         let socket = connect_any(addresses).await?;
         let connected_in = clock.now().since(born);
-        let socket = Sent::new(socket, Arc::clone(&bytes));
+        let socket = stream::Sent::new(socket, Arc::clone(&bytes));
         let stream = match tls {
             None => Stream::Plain(socket),
             Some(tls) => {
-                let shaken = tls.handshake(socket).await.map_err(ConnectError::Tls)?;
+                let shaken = tls.handshake(socket, offer).await;
+                let shaken = shaken.map_err(|error| ConnectError::Tls(Arc::new(error)))?;
                 Stream::Tls(Box::new(shaken))
             }
         };
         Ok((stream, connected_in))
     };
-    let (stream, connected_in) = tokio::time::timeout(timeout, connecting)
+    let (stream, connected_in) = tokio::time::timeout(*timeout, connecting)
         .await
-        .map_err(|_elapsed| ConnectError::Timeout(timeout))??;
-    let counted = Counted::new(stream, Arc::clone(&bytes));
+        .map_err(|_elapsed| ConnectError::Timeout(*timeout))??;
+    let (bytes_of_link, tls) = (Arc::clone(&bytes), tls.clone());
+    let made = Made { bytes: bytes_of_link, born, offer, tls, connected_in, clock };
+    Ok((Counted::new(stream, bytes), made))
+}
+
+async fn speak_http1(
+    stream: Counted,
+    made: Made,
+    permit: OwnedSemaphorePermit,
+) -> Result<Box<Http1>, ConnectError> {
     let (sender, connection) = http1::Builder::new()
-        .max_header_size(ANSWER_HEAD_BYTES_MAX)
+        .max_header_size(ANSWER_HEAD_BYTES_MAX as usize)
         .max_headers(ANSWER_FIELDS_MAX)
-        .handshake(TokioIo::new(counted))
+        .handshake(TokioIo::new(stream))
         .await
-        .map_err(ConnectError::Handshake)?;
+        .map_err(|error| ConnectError::Http1(Arc::new(error)))?;
     tokio::task::spawn_local(async move {
         let ended = connection.with_upgrades().await;
         if let Err(error) = ended {
@@ -102,7 +270,7 @@ pub async fn connect(
         }
         drop(permit);
     });
-    Ok(Link { sender, bytes, born, tls: tls.cloned(), connected_in, used: 0 })
+    Ok(Box::new(Http1 { sender, made, used: 0 }))
 }
 
 async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
@@ -110,10 +278,10 @@ async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(socket) => {
-                socket::set_up(&socket).map_err(ConnectError::Socket)?;
+                socket::set_up(&socket).map_err(ConnectError::socket)?;
                 return Ok(socket);
             }
-            Err(error) => failed = ConnectError::Socket(error),
+            Err(error) => failed = ConnectError::socket(error),
         }
     }
     Err(failed)

@@ -1,5 +1,9 @@
-//! One worker's connections to one endpoint: the last one used is the first one used again. The
-//! cap counts over all workers (`EndpointCell::connections`); who finds none waits, bounded.
+//! One worker's connections to one endpoint. Over HTTP/1.1 the last one used is the first one used again;
+//! over HTTP/2 many requests use one (`pool::shared`). The cap counts over all workers
+//! (`EndpointCell::connections`); who finds none waits, bounded.
+
+mod shared;
+mod streams;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -9,19 +13,21 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use stamp_core::silence::Silence;
-use stamp_core::table::PoolPolicy;
+use stamp_core::table::{PoolPolicy, PoolProtocol};
 use stamp_core::time::Moment;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::link::{ConnectError, Link, connect};
+use super::http2::Room;
+use super::link::{ConnectError, Destination, Http1, Link, connect_http1};
 use crate::clock::Clock;
 use crate::state::{EndpointCell, Mailboxes};
-use crate::tls::UpstreamTls;
+use crate::tls::{Offer, UpstreamTls};
+use shared::Shared;
 
-/// A link at rest.
+/// An HTTP/1.1 connection at rest.
 #[derive(Debug)]
 struct Resting {
-    link: Link,
+    link: Box<Http1>,
     since: Moment,
 }
 
@@ -31,8 +37,8 @@ pub struct Pool {
     cell: Arc<EndpointCell>,
     mailboxes: Arc<Mailboxes>,
     resting: RefCell<VecDeque<Resting>>,
-    waiting: Cell<u32>,
-    given_back: Notify,
+    shared: Shared,
+    room: Rc<Room>,
     load: Cell<u32>,
     silence: Cell<Silence>,
 }
@@ -47,9 +53,20 @@ pub enum Wanted {
     Fresh,
 }
 
+/// What a connection is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A request and its answer.
+    Exchange,
+    /// To switch to another protocol, as only HTTP/1.1 can (RFC 9113, section 8.6).
+    Switch,
+}
+
 /// A request's wish for a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish<'a> {
+    /// What for.
+    pub purpose: Purpose,
     /// Which one will do.
     pub wanted: Wanted,
     /// What the endpoint is spoken to with; `None` = in the clear.
@@ -58,6 +75,17 @@ pub struct Wish<'a> {
     pub began: Moment,
     /// How long making a new one may take.
     pub connect_timeout: Duration,
+}
+
+impl Wish<'_> {
+    /// Will an HTTP/1.1 connection do whose endpoint was offered this?
+    fn takes(self, policy: &PoolPolicy, offer: Offer) -> bool {
+        match (policy.protocol, self.purpose) {
+            (PoolProtocol::Http1, _) | (_, Purpose::Switch) => true,
+            (PoolProtocol::Http2OverTls, Purpose::Exchange) => offer == Offer::Http2OrHttp1,
+            (PoolProtocol::Http2InTheClear, Purpose::Exchange) => false,
+        }
+    }
 }
 
 /// Why no connection was had.
@@ -69,6 +97,9 @@ pub enum TakeError {
     /// All connections are in use, and too many requests wait already or this one waited too long.
     #[error("no connection was free within the bounds")]
     Saturated,
+    /// The endpoint is spoken to in HTTP/2 alone, and that does not switch.
+    #[error("no protocol can be switched to over HTTP/2")]
+    NoSwitch,
 }
 
 impl Pool {
@@ -79,8 +110,8 @@ impl Pool {
             cell,
             mailboxes,
             resting: RefCell::new(VecDeque::new()),
-            waiting: Cell::new(0),
-            given_back: Notify::new(),
+            shared: Shared::default(),
+            room: Rc::default(),
             load: Cell::new(0),
             silence: Cell::default(),
         })
@@ -128,9 +159,9 @@ impl Pool {
         self.silence.get().is_silent(self.cell.last_probed(), now)
     }
 
-    /// Links at rest.
+    /// Connections at rest.
     pub fn resting(&self) -> usize {
-        self.resting.borrow().len()
+        self.resting.borrow().len() + self.shared.idle()
     }
 
     /// Counts a request in until the guard is dropped.
@@ -139,9 +170,27 @@ impl Pool {
         Load { pool: Rc::clone(self) }
     }
 
-    /// A connection that is ready to send: one at rest, else a new one, else the next to be free;
-    /// and how long it had to be waited for, if it had.
+    /// A link that is ready to send, and how long it had to be waited for, if it had.
     pub async fn take(
+        self: &Rc<Self>,
+        wish: Wish<'_>,
+        policy: &PoolPolicy,
+        clock: Clock,
+    ) -> Result<(Link, Option<Duration>), TakeError> {
+        match (policy.protocol, wish.purpose) {
+            (PoolProtocol::Http1, _) | (PoolProtocol::Http2OverTls, Purpose::Switch) => {
+                self.take_whole(wish, policy, clock).await
+            }
+            (PoolProtocol::Http2OverTls | PoolProtocol::Http2InTheClear, Purpose::Exchange) => {
+                // Apart, so that requests over HTTP/1.1 do not carry its size.
+                Box::pin(self.take_stream(wish, policy, clock)).await
+            }
+            (PoolProtocol::Http2InTheClear, Purpose::Switch) => Err(TakeError::NoSwitch),
+        }
+    }
+
+    /// A whole connection: one at rest, else a new one, else the next to be free.
+    async fn take_whole(
         &self,
         wish: Wish<'_>,
         policy: &PoolPolicy,
@@ -149,17 +198,17 @@ impl Pool {
     ) -> Result<(Link, Option<Duration>), TakeError> {
         match wish.wanted {
             Wanted::Any => {
-                if let Some(link) = self.take_resting(policy, wish.tls, wish.began).await {
+                if let Some(link) = self.take_resting(wish, policy, wish.began).await {
                     return Ok((link, None));
                 }
             }
-            Wanted::Fresh => self.shed(),
+            Wanted::Fresh => self.resting.borrow_mut().clear(),
         }
         let mut waited = None;
         let permit = match Arc::clone(&self.cell.connections).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_none_free) => {
-                let freed = self.wait(policy, wish.tls, clock).await?;
+                let freed = self.wait(wish, policy, clock).await?;
                 waited = Some(clock.now().since(wish.began));
                 match freed {
                     Freed::Link(link) => return Ok((link, waited)),
@@ -167,37 +216,55 @@ impl Pool {
                 }
             }
         };
-        let addresses = self.cell.addresses();
-        let link = connect(&addresses, wish.tls, wish.connect_timeout, permit, clock).await?;
-        Ok((link, waited))
+        let link = connect_http1(&self.destination(wish), permit, clock).await?;
+        Ok((Link::Http1(link), waited))
     }
 
-    /// A link at rest that is still good. A link that is about to rest counts: its answer is read.
-    async fn take_resting(
-        &self,
-        policy: &PoolPolicy,
-        tls: Option<&Arc<UpstreamTls>>,
-        now: Moment,
-    ) -> Option<Link> {
+    fn destination(&self, wish: Wish<'_>) -> Destination {
+        let (tls, timeout) = (wish.tls.cloned(), wish.connect_timeout);
+        Destination { addresses: self.cell.addresses(), tls, timeout }
+    }
+
+    /// An HTTP/1.1 connection at rest that is still good. One that is about to rest counts: its answer
+    /// is read.
+    async fn take_resting(&self, wish: Wish<'_>, policy: &PoolPolicy, now: Moment) -> Option<Link> {
         loop {
             let Resting { mut link, .. } = self.resting.borrow_mut().pop_back()?;
-            if link.sender.is_closed() || now.since(link.born) > policy.lifetime_max {
+            if link.is_closed() || now.since(link.made().born) > policy.lifetime_max {
                 continue;
             }
-            if !UpstreamTls::is_same(link.tls.as_ref(), tls) {
+            if !wish.takes(policy, link.made().offer) {
+                // Made before the protocol of its stamp changed.
+                continue;
+            }
+            if !UpstreamTls::is_same(link.made().tls.as_ref(), wish.tls) {
                 // Made before the files of its stamp's TLS changed.
                 continue;
             }
-            if link.sender.is_ready() || link.sender.ready().await.is_ok() {
-                return Some(link);
+            if link.is_ready().await {
+                return Some(Link::Http1(link));
             }
+        }
+    }
+
+    /// What has room now, without anything being made.
+    async fn take_freed(&self, wish: Wish<'_>, policy: &PoolPolicy, now: Moment) -> Option<Link> {
+        let place = match (policy.protocol, wish.purpose) {
+            (PoolProtocol::Http1, _) | (_, Purpose::Switch) => None,
+            (PoolProtocol::Http2OverTls | PoolProtocol::Http2InTheClear, Purpose::Exchange) => {
+                self.shared.place(policy, wish.tls, now)
+            }
+        };
+        match place {
+            Some(place) => Some(Link::Http2(place)),
+            None => self.take_resting(wish, policy, now).await,
         }
     }
 
     async fn wait(
         &self,
+        wish: Wish<'_>,
         policy: &PoolPolicy,
-        tls: Option<&Arc<UpstreamTls>>,
         clock: Clock,
     ) -> Result<Freed, TakeError> {
         let Some(_pending) = Pending::enter(self, policy.pending_max) else {
@@ -210,8 +277,8 @@ impl Pool {
                     permit = Arc::clone(&self.cell.connections).acquire_owned() => {
                         return permit.map(Freed::Permit).map_err(|_closed| TakeError::Saturated);
                     }
-                    () = self.given_back.notified() => {
-                        if let Some(link) = self.take_resting(policy, tls, clock.now()).await {
+                    () = self.room.freed.notified() => {
+                        if let Some(link) = self.take_freed(wish, policy, clock.now()).await {
                             return Ok(Freed::Link(link));
                         }
                     }
@@ -224,30 +291,52 @@ impl Pool {
     }
 
     /// Takes back a link whose answer was read to its end.
-    pub fn give_back(&self, mut link: Link, now: Moment) {
-        // Another worker waits for a connection and this one does not need it: let it go.
-        let needed_elsewhere =
-            self.cell.pending.load(Ordering::Relaxed) > 0 && self.waiting.get() == 0;
-        if needed_elsewhere || link.sender.is_closed() {
+    pub fn give_back(&self, link: Link, now: Moment) {
+        let mut link = match link {
+            Link::Http1(link) => link,
+            Link::Http2(place) => {
+                // A stream is over with its answer, and its place is free.
+                drop(place);
+                if self.is_needed_elsewhere() {
+                    self.shed();
+                }
+                return;
+            }
+        };
+        if self.is_needed_elsewhere() || link.is_closed() {
             return;
         }
-        link.used += 1;
+        link.was_used();
         self.resting.borrow_mut().push_back(Resting { link, since: now });
-        if self.waiting.get() > 0 {
-            self.given_back.notify_one();
+        if self.room.waiting.get() > 0 {
+            self.room.freed.notify_one();
         }
     }
 
-    /// Closes what rested too long or is closed already.
-    pub fn sweep(&self, idle_timeout: Duration, now: Moment) {
-        self.resting.borrow_mut().retain(|resting| {
-            !resting.link.sender.is_closed() && now.since(resting.since) < idle_timeout
-        });
+    /// Does another worker wait for a connection that this one does not need?
+    fn is_needed_elsewhere(&self) -> bool {
+        self.cell.pending.load(Ordering::Relaxed) > 0 && self.room.waiting.get() == 0
     }
 
-    /// Closes everything at rest.
+    /// Closes what rested too long, is too old, or is closed already.
+    pub fn sweep(&self, policy: &PoolPolicy, now: Moment) {
+        self.resting.borrow_mut().retain(|resting| {
+            !resting.link.is_closed() && now.since(resting.since) < policy.idle_timeout
+        });
+        self.shared.sweep(policy, now);
+        if self.is_needed_elsewhere() {
+            self.shed();
+        }
+    }
+
+    /// Another worker waits for a connection: closes everything at rest, and where nothing rests that many
+    /// use, takes no more streams of one of them.
     pub fn shed(&self) {
         self.resting.borrow_mut().clear();
+        let was_at_rest = self.shared.close_idle();
+        if !was_at_rest && self.is_needed_elsewhere() {
+            self.shared.give_one_up();
+        }
     }
 }
 
@@ -264,7 +353,7 @@ struct Pending<'a> {
 impl<'a> Pending<'a> {
     fn enter(pool: &'a Pool, pending_max: u32) -> Option<Self> {
         let before = pool.cell.pending.fetch_add(1, Ordering::Relaxed);
-        pool.waiting.set(pool.waiting.get() + 1);
+        pool.room.waiting.set(pool.room.waiting.get() + 1);
         let entered = Self { pool };
         (before < pending_max).then_some(entered)
     }
@@ -273,7 +362,7 @@ impl<'a> Pending<'a> {
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         self.pool.cell.pending.fetch_sub(1, Ordering::Relaxed);
-        self.pool.waiting.set(self.pool.waiting.get() - 1);
+        self.pool.room.waiting.set(self.pool.room.waiting.get() - 1);
     }
 }
 

@@ -7,25 +7,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http::{Method, Request, Version};
+use http::{Method, Request, StatusCode, Version, request};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use stamp_core::health::{ProbeResult, asked_probe_in, next_probe_in};
-use stamp_core::table::HealthPolicy;
+use stamp_core::table::{HealthPolicy, PoolProtocol};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::state::{Command, EndpointCell, State};
-use crate::tls::UpstreamTls;
+use crate::tls::{Offer, UpstreamTls, agreed_on_http2};
 
 /// The names that probes go by in the stamps' logs.
 const USER_AGENT: HeaderValue = HeaderValue::from_static("stampgate-probe");
 /// The largest answer head of a probe.
-const ANSWER_HEAD_BYTES_MAX: usize = 16 * 1024;
+const ANSWER_HEAD_BYTES_MAX: u32 = 16 * 1024;
 /// The first probes of a table are spread over this time for each endpoint, and over the interval at
 /// most: a few go out at once, and ten thousand do not burst.
 const FIRST_PROBES_SPREAD: Duration = Duration::from_millis(1);
@@ -34,6 +35,7 @@ const FIRST_PROBES_SPREAD: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 struct Prober {
     policy: HealthPolicy,
+    protocol: PoolProtocol,
     tls: Option<Arc<UpstreamTls>>,
     now: Arc<Notify>,
     task: JoinHandle<()>,
@@ -73,11 +75,13 @@ fn follow(state: &Arc<State>, view: &crate::state::View, probers: &mut HashMap<u
             let cell = view.endpoint(endpoint.index);
             let tls = view.tls.of(endpoint.index);
             let kept = former.remove(&cell.number).filter(|it| {
-                it.policy == stamp.health && UpstreamTls::is_same(it.tls.as_ref(), tls)
+                it.policy == stamp.health
+                    && it.protocol == stamp.pool.protocol
+                    && UpstreamTls::is_same(it.tls.as_ref(), tls)
             });
             let prober = kept.unwrap_or_else(|| {
                 let first = spread.min(stamp.health.interval).mul_f64(fastrand::f64());
-                start(state, (cell, tls), &stamp.health, first)
+                start(state, (cell, tls), (&stamp.health, stamp.pool.protocol), first)
             });
             probers.insert(cell.number, prober);
         }
@@ -90,7 +94,7 @@ fn follow(state: &Arc<State>, view: &crate::state::View, probers: &mut HashMap<u
 fn start(
     state: &Arc<State>,
     (cell, tls): (&Arc<EndpointCell>, Option<&Arc<UpstreamTls>>),
-    policy: &HealthPolicy,
+    (policy, protocol): (&HealthPolicy, PoolProtocol),
     first: Duration,
 ) -> Prober {
     let now = Arc::new(Notify::new());
@@ -99,9 +103,11 @@ fn start(
         cell: Arc::clone(cell),
         tls: tls.cloned(),
         policy: policy.clone(),
+        protocol,
         now: Arc::clone(&now),
     };
-    Prober { policy: policy.clone(), tls: tls.cloned(), now, task: tokio::spawn(probes.run(first)) }
+    let task = tokio::spawn(probes.run(first));
+    Prober { policy: policy.clone(), protocol, tls: tls.cloned(), now, task }
 }
 
 /// One endpoint's probes.
@@ -110,6 +116,7 @@ struct Probes {
     cell: Arc<EndpointCell>,
     tls: Option<Arc<UpstreamTls>>,
     policy: HealthPolicy,
+    protocol: PoolProtocol,
     now: Arc<Notify>,
 }
 
@@ -142,7 +149,7 @@ impl Probes {
 impl Probes {
     /// Probes once. `told` is why there was no TLS session, as it was logged last.
     async fn is_good(&self, told: &mut Option<String>) -> bool {
-        let probe = probe(&self.cell, self.tls.as_deref(), &self.policy);
+        let probe = self.probe();
         match tokio::time::timeout(self.policy.timeout, probe).await {
             Ok(Found::Answer(good)) => {
                 if good {
@@ -178,28 +185,53 @@ enum Found {
     NoTls(io::Error),
 }
 
-/// Is the endpoint good? One over TLS is not without a good handshake, path or no path.
-async fn probe(cell: &EndpointCell, tls: Option<&UpstreamTls>, policy: &HealthPolicy) -> Found {
-    let addresses = cell.addresses();
-    let Some(socket) = connect(&addresses).await else { return Found::Answer(false) };
-    let Some(tls) = tls else { return Found::Answer(judge(socket, cell, policy).await) };
-    match tls.handshake_in_full(socket).await {
-        Ok(session) => Found::Answer(judge(session, cell, policy).await),
-        Err(error) => Found::NoTls(error),
+impl Probes {
+    /// Is the endpoint good? One over TLS is not without a good handshake, path or no path.
+    async fn probe(&self) -> Found {
+        let addresses = self.cell.addresses();
+        let Some(socket) = connect(&addresses).await else { return Found::Answer(false) };
+        let Some(tls) = &self.tls else {
+            let version = match self.protocol {
+                PoolProtocol::Http1 | PoolProtocol::Http2OverTls => Version::HTTP_11,
+                PoolProtocol::Http2InTheClear => Version::HTTP_2,
+            };
+            return Found::Answer(self.judge(socket, version).await);
+        };
+        let offer = match self.protocol {
+            PoolProtocol::Http1 | PoolProtocol::Http2InTheClear => Offer::Http1,
+            PoolProtocol::Http2OverTls => Offer::Http2OrHttp1,
+        };
+        match tls.handshake_in_full(socket, offer).await {
+            Ok(session) => {
+                let is_http2 = agreed_on_http2(&session);
+                let version = if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+                Found::Answer(self.judge(session, version).await)
+            }
+            Err(error) => Found::NoTls(error),
+        }
     }
-}
 
-async fn judge<S>(mut stream: S, cell: &EndpointCell, policy: &HealthPolicy) -> bool
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    match &policy.path {
-        None => {
+    async fn judge<S>(&self, mut stream: S, version: Version) -> bool
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(path) = &self.policy.path else {
             // What is said in parting is of no matter to what was found.
             drop(stream.shutdown().await);
-            true
-        }
-        Some(path) => ask(stream, path, &cell.authority, &policy.expect).await,
+            return true;
+        };
+        let status = if version == Version::HTTP_2 {
+            ask_http2(stream, self.scheme(), path, &self.cell.authority).await
+        } else {
+            ask_http1(stream, path, &self.cell.authority).await
+        };
+        let status = status.map(|status| status.as_u16());
+        let expect = &self.policy.expect;
+        status.is_some_and(|it| expect.iter().any(|(from, to)| (*from..=*to).contains(&it)))
+    }
+
+    const fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 }
 
@@ -212,32 +244,44 @@ async fn connect(addresses: &[SocketAddr]) -> Option<TcpStream> {
     None
 }
 
-async fn ask<S>(stream: S, path: &str, host: &str, expect: &[(u16, u16)]) -> bool
+async fn ask_http1<S>(stream: S, path: &str, host: &str) -> Option<StatusCode>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let handshake = http1::Builder::new()
-        .max_header_size(ANSWER_HEAD_BYTES_MAX)
+        .max_header_size(ANSWER_HEAD_BYTES_MAX as usize)
         .handshake(TokioIo::new(stream))
         .await;
-    let Ok((mut sender, connection)) = handshake else { return false };
-    let Some(request) = request(path, host) else { return false };
-    // Ends with this function, whatever comes of the answer.
-    let mut driving = tokio::task::JoinSet::new();
-    driving.spawn(connection);
-    let Ok(response) = sender.send_request(request).await else { return false };
-    let status = response.status().as_u16();
-    expect.iter().any(|(from, to)| (*from..=*to).contains(&status))
-}
-
-fn request(path: &str, host: &str) -> Option<Request<Empty<bytes::Bytes>>> {
-    Request::builder()
-        .method(Method::GET)
-        .uri(path)
+    let (mut sender, connection) = handshake.ok()?;
+    let request = request(path)
         .version(Version::HTTP_11)
         .header(header::HOST, host)
-        .header(header::USER_AGENT, USER_AGENT)
         .header(header::CONNECTION, "close")
-        .body(Empty::new())
-        .ok()
+        .body(Empty::<Bytes>::new())
+        .ok()?;
+    // Ends with this function, whatever comes of the answer.
+    let mut driving = JoinSet::new();
+    driving.spawn(connection);
+    Some(sender.send_request(request).await.ok()?.status())
+}
+
+async fn ask_http2<S>(stream: S, scheme: &str, path: &str, host: &str) -> Option<StatusCode>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let handshake = h2::client::Builder::new()
+        .max_header_list_size(ANSWER_HEAD_BYTES_MAX)
+        .enable_push(false)
+        .handshake::<_, Bytes>(stream)
+        .await;
+    let (sender, connection) = handshake.ok()?;
+    let request = request(&format!("{scheme}://{host}{path}")).body(()).ok()?;
+    let mut driving = JoinSet::new();
+    driving.spawn(connection);
+    let (response, _no_body) = sender.ready().await.ok()?.send_request(request, true).ok()?;
+    Some(response.await.ok()?.status())
+}
+
+fn request(uri: &str) -> request::Builder {
+    Request::builder().method(Method::GET).uri(uri).header(header::USER_AGENT, USER_AGENT)
 }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::tls::is_refusal_of_our_certificate;
+use crate::tls::{agreed_on_http2, is_refusal_of_our_certificate};
 
 /// How many bytes went over a link.
 #[derive(Debug, Default)]
@@ -76,6 +76,14 @@ impl Sent {
 impl Counted {
     pub(super) const fn new(stream: Stream, bytes: Arc<LinkBytes>) -> Self {
         Self { stream, bytes }
+    }
+
+    /// Is HTTP/2 what it was made for? In the clear there is nobody to ask: who asks, knows.
+    pub(super) fn is_for_http2(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(_) => true,
+            Stream::Tls(session) => agreed_on_http2(session),
+        }
     }
 }
 

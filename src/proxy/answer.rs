@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use stamp_core::time::Moment;
 use tokio::time::Sleep;
 
 use super::flights::Flight;
-use super::headers;
 use super::line::{Line, MustEnd};
 use super::record::Record;
+use super::{headers, respond};
 use crate::clock::Clock;
+use crate::outbound::answer::AnswerBody;
 use crate::outbound::body::BodySource;
 use crate::outbound::link::Link;
 use crate::outbound::pool::{Load, Pool};
@@ -66,7 +66,7 @@ impl Drop for Ending {
 /// A stamp's answer and what it holds until it ends.
 #[derive(Debug)]
 pub(super) struct FromStamp {
-    pub(super) incoming: Incoming,
+    pub(super) incoming: AnswerBody,
     pub(super) link: Option<Link>,
     pub(super) pool: Rc<Pool>,
     /// What counts at the stamp until it has said all of the answer: how long the client takes to
@@ -76,10 +76,21 @@ pub(super) struct FromStamp {
     pub(super) source: Option<Rc<BodySource>>,
     /// The longest pause of the stamp.
     pub(super) idle: Duration,
-    /// When the request must be over (`request_total`).
+    /// When the request must be over.
     pub(super) deadline: Option<Moment>,
+    /// How its client learns that it ends before its time.
+    pub(super) farewell: Farewell,
     pub(super) clock: Clock,
     pub(super) timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// How a client learns that an answer is incomplete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// By the end of its stream or connection.
+    Reset,
+    /// By trailers that say so: it is an RPC.
+    Trailers,
 }
 
 /// The answer was cut: the client sees that it is incomplete.
@@ -91,6 +102,9 @@ pub(crate) enum Cut {
     /// The stamp paused for too long.
     #[error("the stamp paused for too long within its answer")]
     TooSlow,
+    /// The time of the request is over.
+    #[error("the time of the request is over")]
+    DeadlineOver,
     /// It must end before its time.
     #[error("the answer must end: {}", .0.as_str())]
     MustEnd(MustEnd),
@@ -163,7 +177,8 @@ impl FromStamp {
         });
         ready!(timer.as_mut().poll(context));
         self.link = None;
-        Poll::Ready(Some(Err(Cut::TooSlow)))
+        let is_over = self.deadline.is_some_and(|deadline| deadline <= self.clock.now());
+        Poll::Ready(Some(Err(if is_over { Cut::DeadlineOver } else { Cut::TooSlow })))
     }
 }
 
@@ -194,14 +209,23 @@ impl Body for Answer {
                 record.upstream_ended();
                 record.why_broken = Some(match cut {
                     Cut::BrokeOff => "answer_broke_off",
-                    Cut::TooSlow => "answer_too_slow",
+                    Cut::TooSlow | Cut::DeadlineOver => "answer_too_slow",
                     Cut::MustEnd(why) => why.as_str(),
                 });
             }
             Poll::Ready(None) => record.upstream_ended(),
             Poll::Pending => {}
         }
-        frame
+        match (frame, &this.content) {
+            (Poll::Ready(Some(Err(cut))), Content::Stamp(from))
+                if from.farewell == Farewell::Trailers =>
+            {
+                // What was held for the stamp's answer is given up with it.
+                this.content = Content::Local(None);
+                Poll::Ready(Some(Ok(Frame::trailers(respond::grpc_trailers(cut)))))
+            }
+            (frame, _) => frame,
+        }
     }
 
     fn is_end_stream(&self) -> bool {

@@ -4,9 +4,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
+use http::Response;
 use stamp_core::breaker::FailureKind;
 use stamp_core::retry::AttemptFailure;
 use stamp_core::time::Moment;
@@ -15,7 +13,8 @@ use super::error::ProxyError;
 use super::forward::{Call, Course, Failed, Place, Stopped};
 use super::patience::{Patience, Waited};
 use super::worker::WorkerView;
-use crate::outbound::body::{BodyFault, RequestBody};
+use crate::outbound::answer::{AnswerBody, Fate, Unanswered};
+use crate::outbound::body::BodyFault;
 use crate::outbound::link::{ConnectError, Link};
 use crate::outbound::pool::{TakeError, Wish};
 
@@ -64,14 +63,20 @@ impl Call<'_> {
                 self.count_attempt(place, "saturated");
                 return Err(Stopped::ForGood(ProxyError::StampSaturated));
             }
+            Err(TakeError::NoSwitch) => {
+                self.count_attempt(place, "no_switch");
+                return Err(Stopped::ForGood(ProxyError::NoSwitch));
+            }
             Err(TakeError::Connect(error)) => error,
         };
         let outcome = match error {
             ConnectError::Timeout(_) => "connect_timeout",
             ConnectError::Tls(_) => "tls_failed",
-            ConnectError::Unresolved | ConnectError::Socket(_) | ConnectError::Handshake(_) => {
-                "connect_failed"
-            }
+            ConnectError::Unresolved
+            | ConnectError::Socket(_)
+            | ConnectError::Http1(_)
+            | ConnectError::Http2(_)
+            | ConnectError::Closed => "connect_failed",
         };
         self.count_attempt(place, outcome);
         tracing::debug!(%error, endpoint = %place.cell.authority, "no connection");
@@ -85,17 +90,18 @@ impl Call<'_> {
         place: &Place<'_>,
         course: &mut Course,
         mut link: Link,
-    ) -> Result<(Response<Incoming>, Link), Stopped> {
-        let (written, read) = (link.bytes.written(), link.bytes.read());
+    ) -> Result<(Response<AnswerBody>, Link), Stopped> {
+        let (written, read) = (link.bytes().written(), link.bytes().read());
         let before = Before { at: self.worker().now(), written, read };
         let timeout = view.live.timeouts.response_headers.min(self.time_left());
         place.pool.asked(before.at);
-        let sent = pin!(link.sender.try_send_request(self.request(view)));
         let stamp = self.choice.stamp;
-        let sent = match self
-            .wait_for_head(course, place, Patience { began: before.at, timeout }, sent)
-            .await
-        {
+        let waited = {
+            let sent = pin!(link.send(self.request(view, place, link.version())));
+            let patience = Patience { began: before.at, timeout };
+            self.wait_for_head(course, place, patience, sent).await
+        };
+        let sent = match waited {
             Waited::Over(sent) => sent,
             Waited::EndpointOut => {
                 self.count_attempt_at(stamp, place, "endpoint_out");
@@ -103,10 +109,13 @@ impl Call<'_> {
             }
             Waited::TooLong => {
                 self.count_attempt(place, "timeout");
+                // A client that has little patience says nothing of the endpoint.
+                let now = self.worker().now();
+                let is_clients = self.deadline.clients.is_some_and(|deadline| deadline <= now);
                 return Err(Stopped::Failed(Failed {
                     failure: AttemptFailure::TimedOut,
                     error: ProxyError::UpstreamTimeout,
-                    kind: Some(FailureKind::Timeout),
+                    kind: (!is_clients).then_some(FailureKind::Timeout),
                 }));
             }
         };
@@ -126,7 +135,7 @@ impl Call<'_> {
         place: &Place<'_>,
         link: &Link,
         before: Before,
-        mut error: TrySendError<Request<RequestBody>>,
+        unanswered: Unanswered,
     ) -> Stopped {
         if let Some(fault) = self.body.as_ref().and_then(|source| source.fault()) {
             self.count_attempt(place, "client_failed");
@@ -134,26 +143,39 @@ impl Call<'_> {
         }
         let now = self.worker().now();
         place.pool.spoke(now);
-        if link.used == 0 && link.bytes.were_refused() {
+        if link.used() == 0 && link.bytes().were_refused() {
             // In TLS 1.3 a handshake fails at the stamp when it looks done from here.
             self.count_attempt(place, "tls_failed");
             tracing::debug!(endpoint = %place.cell.authority, "the stamp refused our certificate");
             return not_connected();
         }
-        let unsent = error.take_message().is_some() || link.bytes.written() == before.written;
-        let unheard = link.bytes.read() == before.read;
-        tracing::debug!(error = %error.error(), endpoint = %place.cell.authority, "attempt failed");
-        let failure = match (unsent, unheard && link.used > 0) {
-            (true, _) => AttemptFailure::NothingWritten,
-            (false, true) => AttemptFailure::ReusedClosedBeforeByte,
-            (false, false) => AttemptFailure::SentNoHead,
+        let Unanswered { error, fate } = unanswered;
+        tracing::debug!(%error, ?fate, endpoint = %place.cell.authority, "attempt failed");
+        let unsent = fate == Fate::NotSent || link.bytes().written() == before.written;
+        let unheard = link.bytes().read() == before.read;
+        let failure = match (fate, unsent, unheard && link.used() > 0) {
+            (Fate::GoneAway | Fate::Refused, _, _) => AttemptFailure::NotProcessed,
+            (Fate::NotSent | Fate::Unknown, true, _) => AttemptFailure::NothingWritten,
+            (Fate::NotSent | Fate::Unknown, false, true) => AttemptFailure::ReusedClosedBeforeByte,
+            (Fate::NotSent | Fate::Unknown, false, false) => AttemptFailure::SentNoHead,
         };
-        // A connection that was closed while it rested tells nothing about its endpoint. That it was,
-        // shows a round trip after the request was sent; what breaks off later had taken the request.
-        let at_once = now.since(before.at) <= link.connected_in * 2 + STALE_SHOWS_WITHIN;
-        let stale = link.used > 0 && (unsent || at_once) && failure != AttemptFailure::SentNoHead;
-        let kind = (!stale).then_some(FailureKind::BrokeOff);
-        self.count_attempt(place, if kind.is_some() { "broke_off" } else { "stale" });
+        let (outcome, kind) = match fate {
+            // It closes as it should: that says nothing about its endpoint.
+            Fate::GoneAway => ("gone_away", None),
+            Fate::Refused => ("refused", Some(FailureKind::BrokeOff)),
+            Fate::NotSent | Fate::Unknown => {
+                // A connection that was closed while it rested tells nothing about its endpoint. That it
+                // was, shows a round trip after the request was sent; what breaks off later had taken it.
+                let at_once = now.since(before.at) <= link.connected_in() * 2 + STALE_SHOWS_WITHIN;
+                let was_there = failure != AttemptFailure::SentNoHead;
+                if link.used() > 0 && (unsent || at_once) && was_there {
+                    ("stale", None)
+                } else {
+                    ("broke_off", Some(FailureKind::BrokeOff))
+                }
+            }
+        };
+        self.count_attempt(place, outcome);
         Stopped::Failed(Failed { failure, error: ProxyError::UpstreamProtocol, kind })
     }
 }

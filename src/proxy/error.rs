@@ -17,6 +17,9 @@ pub(crate) enum ProxyError {
     /// The listener speaks TLS, and the client does not.
     #[error("HTTP in the clear at a listener that speaks TLS")]
     PlainHttp,
+    /// The time that an RPC says it may take is none.
+    #[error("a malformed grpc-timeout")]
+    BadTimeout,
     /// An expectation other than `100-continue`.
     #[error("an expectation that is not known")]
     ExpectationFailed,
@@ -51,6 +54,9 @@ pub(crate) enum ProxyError {
     /// The stamp broke off, or what it said was no HTTP.
     #[error("the stamp broke off or broke the protocol")]
     UpstreamProtocol,
+    /// The stamp is spoken to in HTTP/2, and that does not switch protocols.
+    #[error("the stamp is spoken to in HTTP/2, which does not switch protocols")]
+    NoSwitch,
     /// The request came by here before.
     #[error("the request went through this gateway before")]
     Loop,

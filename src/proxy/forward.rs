@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HeaderName;
+use http::uri::Scheme;
 use http::{Request, Response, StatusCode, Version};
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
 use stamp_core::balance::{self, Candidate, Draw, Tried};
 use stamp_core::breaker::FailureKind;
 use stamp_core::failover::{self, Choice, Route, TrialRisk};
@@ -21,17 +22,19 @@ use stamp_core::standing::{EndpointStanding, OutReason};
 use stamp_core::table::{Balance, Stamp};
 use stamp_core::time::Moment;
 
-use super::answer::{Ending, FromStamp};
+use super::answer::{Ending, Farewell, FromStamp};
 use super::choose::needs;
 use super::error::ProxyError;
 use super::flights::Flight;
+use super::rpc::Manner;
 use super::tunnel::{self, Protocol, Tunnel};
 use super::upgrade::Switch;
 use super::worker::{Worker, WorkerView};
-use super::{Client, Head, Served, headers};
+use super::{Client, Head, Served, headers, hop, rpc};
+use crate::outbound::answer::AnswerBody;
 use crate::outbound::body::{BodySource, RequestBody};
 use crate::outbound::link::Link;
-use crate::outbound::pool::{Load, Pool, Wanted, Wish};
+use crate::outbound::pool::{Load, Pool, Purpose, Wanted, Wish};
 use crate::state::{AttemptReport, EndpointCell, InFlight, Trial};
 use crate::tls::UpstreamTls;
 
@@ -48,8 +51,26 @@ pub(super) struct Call<'a> {
     pub(super) switch: Option<Switch>,
     pub(super) choice: Choice,
     pub(super) view: Rc<WorkerView>,
-    /// When the request must be over (`request_total`).
-    pub(super) deadline: Option<Moment>,
+    pub(super) deadline: Deadline,
+}
+
+/// When a request must be over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    /// For the gateway (`request_total`).
+    pub(super) own: Option<Moment>,
+    /// For its client (`grpc-timeout`).
+    pub(super) clients: Option<Moment>,
+}
+
+impl Deadline {
+    /// The earlier of both.
+    fn first(self) -> Option<Moment> {
+        match (self.own, self.clients) {
+            (Some(own), Some(clients)) => Some(own.min(clients)),
+            (own, clients) => own.or(clients),
+        }
+    }
 }
 
 /// One first attempt in so many, by chance, pays into its stamp's retry budget, for all of them: so that not
@@ -256,7 +277,7 @@ impl Call<'_> {
     }
 
     pub(super) fn time_left(&self) -> Duration {
-        self.deadline.map_or(Duration::MAX, |deadline| deadline.since(self.worker().now()))
+        self.deadline.first().map_or(Duration::MAX, |first| first.since(self.worker().now()))
     }
 
     /// Decides whether there is another attempt, prepares it, and says how long to wait for it.
@@ -268,11 +289,7 @@ impl Call<'_> {
     ) -> Option<Duration> {
         // A connection that closed while it rested says nothing of its endpoint: a fresh one is
         // tried at once, and that does not count.
-        let stale = matches!(
-            failure,
-            AttemptFailure::ReusedClosedBeforeByte | AttemptFailure::NothingWritten
-        );
-        let free = stale && course.wanted == Wanted::Any;
+        let free = failure.is_of_its_connection() && course.wanted == Wanted::Any;
         if free {
             course.made -= 1;
         }
@@ -416,8 +433,13 @@ impl Call<'_> {
         let flight = self.worker().flights().enter(entered, &ending.line, began);
         self.note(view, place, began, ending);
         let connect_timeout = view.live.timeouts.connect;
-        let wish = Wish { wanted: course.wanted, tls: place.tls, began, connect_timeout };
+        let purpose = if self.head.upgrade.is_some() { Purpose::Switch } else { Purpose::Exchange };
+        let (wanted, tls) = (course.wanted, place.tls);
+        let wish = Wish { purpose, wanted, tls, began, connect_timeout };
         let link = self.take_link(view, place, course, wish).await?;
+        if self.time_left().is_zero() {
+            return Err(Stopped::ForGood(ProxyError::UpstreamTimeout));
+        }
         let (response, link) = self.send(view, place, course, link).await?;
         if is_gateway_error(response.status()) {
             self.count_attempt(place, "bad_status");
@@ -462,21 +484,32 @@ impl Call<'_> {
         record.upstream_began = Some(began);
     }
 
-    /// The request as this attempt's stamp gets it.
-    pub(super) fn request(&self, view: &WorkerView) -> Request<RequestBody> {
+    /// The request as this attempt's stamp gets it, in the version of its link.
+    pub(super) fn request(
+        &self,
+        view: &WorkerView,
+        place: &Place<'_>,
+        version: Version,
+    ) -> Request<RequestBody> {
         let body = self.body.as_ref().map_or(RequestBody::Empty, BodySource::body);
         let mut request = Request::new(body);
         *request.method_mut() = self.head.method.clone();
-        *request.uri_mut() = self.head.uri.clone();
-        *request.version_mut() = Version::HTTP_11;
+        *request.version_mut() = version;
         let mut fields = self.head.headers.clone();
         fields.insert(headers::X_STAMP_ID, view.name(self.choice.stamp));
         if self.choice.stamp != self.target.home {
             fields.insert(headers::X_STAMP_HOME, view.name(self.target.home));
         }
-        if let Some(upgrade) = self.head.upgrade.clone() {
-            headers::set_upgrade(&mut fields, upgrade);
+        if self.deadline.clients.is_some() {
+            rpc::set_timeout(&mut fields, self.time_left());
         }
+        *request.uri_mut() = if version == Version::HTTP_2 {
+            let scheme = if place.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+            hop::to_http2(&self.head, scheme, &mut fields)
+        } else {
+            hop::to_http1(&self.head, &mut fields);
+            self.head.uri.clone()
+        };
         *request.headers_mut() = fields;
         request
     }
@@ -496,9 +529,17 @@ impl Call<'_> {
         }
         let (mut parts, incoming) = got.response.into_parts();
         headers::strip_answer(&mut parts.headers);
+        // Each side's version is its own.
+        parts.version = Version::HTTP_11;
         if !incoming.is_end_stream() && incoming.size_hint().exact().is_none() {
             got.flight.become_stream();
         }
+        let manner = ending.record.as_ref().map_or(Manner::Http, |record| record.manner);
+        let farewell = if manner.may_end_in_trailers(&parts.headers) {
+            Farewell::Trailers
+        } else {
+            Farewell::Reset
+        };
         let from = FromStamp {
             incoming,
             link: Some(got.link),
@@ -506,7 +547,8 @@ impl Call<'_> {
             counts: Some((got.load, got.flight)),
             source: self.body.clone(),
             idle: view.live.timeouts.response_body_idle,
-            deadline: self.deadline,
+            deadline: self.deadline.first(),
+            farewell,
             clock: self.worker().clock(),
             timer: None,
         };
@@ -536,7 +578,7 @@ impl Call<'_> {
 }
 
 /// Does routing.toml declare that this answer is worth another attempt?
-fn is_declared(place: &Place<'_>, response: &Response<Incoming>) -> bool {
+fn is_declared(place: &Place<'_>, response: &Response<AnswerBody>) -> bool {
     place.stamp.retry.statuses.contains(&response.status().as_u16())
 }
 
@@ -550,7 +592,7 @@ fn is_gateway_error(status: StatusCode) -> bool {
 
 /// An answer's head, and what is held until its body ends.
 struct Got {
-    response: Response<Incoming>,
+    response: Response<AnswerBody>,
     link: Link,
     load: Load,
     flight: Flight,

@@ -12,11 +12,13 @@ pub mod explain;
 mod flights;
 mod forward;
 mod headers;
+mod hop;
 mod identify;
 pub(crate) mod line;
 mod patience;
 mod record;
 pub(crate) mod respond;
+mod rpc;
 pub(crate) mod streams;
 mod tunnel;
 mod upgrade;
@@ -42,11 +44,12 @@ use answer::Answer;
 pub(crate) use error::ProxyError;
 
 use answer::{Ending, FromStamp};
-use forward::Call;
-use headers::Provenance;
+use forward::{Call, Deadline};
+use headers::{Hop, Provenance};
 use line::{Line, MustEnd};
 use record::Record;
 use respond::Speaker;
+use rpc::Manner;
 use upgrade::{Handshake, Switch};
 use worker::{Worker, WorkerView};
 
@@ -145,12 +148,18 @@ impl Client {
     fn refuse(&self, error: &ProxyError, mut ending: Ending) -> Response<Answer> {
         let request_id = ending.record.as_ref().and_then(|record| record.request_id.clone());
         let speaker = Speaker { node: self.worker.state().node(), request_id: request_id.as_ref() };
-        let response = respond::response(error, speaker);
-        ending.status(response.status().as_u16());
+        let told = respond::told_of(error);
+        ending.status(told.status.as_u16());
+        let mut manner = Manner::Http;
         if let Some(record) = &mut ending.record {
-            record.code = Some(respond::told_of(error).code);
+            record.code = Some(told.code);
+            manner = record.manner;
         }
-        tracing::debug!(%error, status = response.status().as_u16(), "request refused");
+        let response = match manner {
+            Manner::Http => respond::response(error, speaker),
+            Manner::Grpc => respond::grpc_response(error, speaker),
+        };
+        tracing::debug!(%error, status = told.status.as_u16(), "request refused");
         response.map(|body| Answer::local(body, ending))
     }
 }
@@ -167,6 +176,8 @@ async fn handle(
     let live = &view.live;
     record.take_request(&request, &view);
     let asked = upgrade::asked(&mut request, live.limits.of_head())?;
+    let manner = record.manner;
+    let patience = manner.timeout(request.headers())?;
     let peer = client.caller.peer(live);
     if peer == Peer::Trusted {
         let chain = Chain::read(request.headers());
@@ -198,13 +209,16 @@ async fn handle(
         Asked::Answer => None,
     };
     let replay_bytes = view.table.stamp(choice.stamp).retry.replay_bytes;
-    let body = body_source(&view, &mut head.headers, body, replay_bytes, worker);
+    let body = body_source(&view, body, (manner, replay_bytes), worker);
     if let Some(tenant) = record.tenant()
         && let Ok(tenant) = HeaderValue::from_str(tenant)
     {
         head.headers.insert(headers::X_STAMP_TENANT, tenant);
     }
-    let deadline = live.timeouts.request_total.map(|total| record.began.after(total));
+    let deadline = Deadline {
+        own: live.timeouts.request_total.map(|total| record.began.after(total)),
+        clients: patience.map(|patience| record.began.after(patience)),
+    };
     let view = Rc::clone(&view);
     let switch = switch.map(|client| Switch { client, handshake });
     let mut call = Call { client, target, method, head, body, switch, choice, view, deadline };
@@ -229,6 +243,19 @@ pub(super) struct Head {
     pub(super) headers: http::HeaderMap,
     /// The protocol that the client wants to switch to.
     pub(super) upgrade: Option<HeaderValue>,
+    /// The client takes trailers.
+    pub(super) takes_trailers: bool,
+    /// How long the body is; where that is not known, its end is marked.
+    pub(super) length: Length,
+}
+
+/// Is it known how long a request's body is?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    /// Its head says so, or there is none.
+    Said,
+    /// No.
+    Unsaid,
 }
 
 fn prepare(
@@ -257,36 +284,34 @@ fn prepare(
     let id = headers::set_request_id(&mut headers, wall_ms, &mut worker.dice());
     record.request_id = Some(id);
     headers::set_trace(&mut headers, &mut worker.dice());
-    if hop.takes_trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    let is_unsaid = !body.is_end_stream() && body.size_hint().exact().is_none();
+    if is_unsaid {
+        headers.remove(header::CONTENT_LENGTH);
     }
+    let length = if is_unsaid { Length::Unsaid } else { Length::Said };
     let uri = origin_form(parts.uri)?;
-    Ok((Head { method: parts.method, uri, headers, upgrade: hop.upgrade }, body))
+    let Hop { upgrade, takes_trailers } = hop;
+    Ok((Head { method: parts.method, uri, headers, upgrade, takes_trailers, length }, body))
 }
 
-/// The body, if there is one, and the framing fields that go with it, set from scratch.
+/// The body, if there is one.
 fn body_source(
     view: &WorkerView,
-    headers: &mut http::HeaderMap,
     body: Incoming,
-    replay_bytes: u64,
+    (manner, replay_bytes): (Manner, u64),
     worker: &Worker,
 ) -> Option<Rc<BodySource>> {
     if body.is_end_stream() {
         return None;
     }
-    if body.size_hint().exact().is_none() {
-        headers.remove(header::CONTENT_LENGTH);
-        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
     let live = &view.live;
-    let limits = BodyLimits {
-        bytes_max: live.limits.request_body_bytes_max.map_or(u64::MAX, NonZeroU64::get),
-        idle: live.timeouts.request_body_idle,
-        bytes_per_second_min: live.limits.bytes_per_second(),
-        replay_bytes,
+    let (idle, bytes_per_second_min) = match manner {
+        Manner::Http => (live.timeouts.request_body_idle, live.limits.bytes_per_second()),
+        // Either side of an RPC may listen for as long as the other may.
+        Manner::Grpc => (live.timeouts.request_body_idle.max(live.timeouts.response_body_idle), 0),
     };
+    let bytes_max = live.limits.request_body_bytes_max.map_or(u64::MAX, NonZeroU64::get);
+    let limits = BodyLimits { bytes_max, idle, bytes_per_second_min, replay_bytes };
     Some(BodySource::new(body, limits, (worker.clock(), worker.replay()), headers::filter_trailers))
 }
 

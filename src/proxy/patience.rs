@@ -140,10 +140,11 @@ impl Call<'_> {
         loop {
             let output = self.worker().by(*due, sent.as_mut()).await;
             let sending = self.body.as_ref().is_some_and(|source| !source.is_ended());
-            if output.is_some() || !sending {
+            let left = self.time_left();
+            if output.is_some() || !sending || left.is_zero() {
                 return output;
             }
-            *due = self.worker().now().after(timeout);
+            *due = self.worker().now().after(timeout.min(left));
         }
     }
 

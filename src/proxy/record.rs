@@ -10,6 +10,7 @@ use stamp_core::resolve::Target;
 use stamp_core::standing::Serving;
 use stamp_core::time::Moment;
 
+use super::rpc::Manner;
 use super::worker::{Worker, WorkerView, Worth};
 use crate::outbound::pool::Pool;
 use crate::state::{StampCell, TenantPlace};
@@ -24,6 +25,7 @@ pub(crate) struct Record {
     pub(super) listener: u16,
     pub(super) method: Method,
     pub(super) uri: Uri,
+    pub(super) manner: Manner,
     pub(super) host: Option<HeaderValue>,
     pub(super) client: std::net::IpAddr,
     pub(super) request_id: Option<HeaderValue>,
@@ -60,6 +62,7 @@ impl Record {
             listener,
             method: Method::GET,
             uri: Uri::default(),
+            manner: Manner::Http,
             host: None,
             client,
             request_id: None,
@@ -83,6 +86,7 @@ impl Record {
     pub(super) fn take_request<B>(&mut self, request: &http::Request<B>, view: &Rc<WorkerView>) {
         self.method = request.method().clone();
         self.uri = request.uri().clone();
+        self.manner = Manner::of(request);
         self.host = request.headers().get(http::header::HOST).cloned();
         self.view = Some(Rc::clone(view));
     }

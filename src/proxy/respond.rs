@@ -4,14 +4,18 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use stamp_core::admission::TenantRefusal;
 use stamp_core::failover::Refusal;
 use stamp_core::framing::FramingError;
+use stamp_core::grpc::Code;
 use stamp_core::resolve::{Involved, ResolveError};
 
+use super::answer::Cut;
 use super::error::ProxyError;
+use super::line::MustEnd;
+use super::rpc;
 
 /// RFC 9209.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -63,6 +67,9 @@ pub(crate) fn told_of(error: &ProxyError) -> Told {
             "malformed_request",
             "This port speaks TLS: write https:// in the URL.",
         ),
+        ProxyError::BadTimeout => {
+            told(StatusCode::BAD_REQUEST, "malformed_request", "The grpc-timeout is malformed.")
+        }
         ProxyError::ExpectationFailed => told(
             StatusCode::EXPECTATION_FAILED,
             "expectation_failed",
@@ -102,6 +109,11 @@ pub(crate) fn told_of(error: &ProxyError) -> Told {
             "upstream_protocol_error",
             "The stamp broke off or broke the protocol.",
             "http_protocol_error",
+        ),
+        ProxyError::NoSwitch => told(
+            StatusCode::NOT_IMPLEMENTED,
+            "upgrade_not_supported",
+            "The stamp of this request does not switch protocols.",
         ),
         ProxyError::Loop => upstream(
             StatusCode::BAD_GATEWAY,
@@ -274,6 +286,58 @@ fn structured(name: &str) -> Cow<'_, str> {
     Cow::Owned(format!("\"{}\"", name.replace(['"', '\\'], "_")))
 }
 
+/// The answer to an RPC that was not served: no body, and all that is told of it in one block of fields
+/// ("Trailers-Only" of gRPC over HTTP/2). Its HTTP status is always 200.
+pub(crate) fn grpc_response(error: &ProxyError, speaker: Speaker<'_>) -> Response<Bytes> {
+    let told = told_of(error);
+    let mut response = response(error, speaker);
+    *response.status_mut() = StatusCode::OK;
+    *response.body_mut() = Bytes::new();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.remove(header::WWW_AUTHENTICATE);
+    let message = format!("{}: {}", told.code, told.detail);
+    rpc::set_status(headers, code_of(error, told.status), &message);
+    response
+}
+
+/// The code of gRPC that a client would make of the HTTP status (`http-grpc-status-mapping.md` of the
+/// gRPC project), but where more is known here.
+const fn code_of(error: &ProxyError, status: StatusCode) -> Code {
+    if matches!(error, ProxyError::DrainOver) {
+        return Code::Unavailable;
+    }
+    match status.as_u16() {
+        400 => Code::Internal,
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 => Code::Unimplemented,
+        413 => Code::ResourceExhausted,
+        429 | 502 | 503 => Code::Unavailable,
+        // There, a gateway's 504 means that it may be asked again; here, that the time is over.
+        504 => Code::DeadlineExceeded,
+        _ => Code::Unknown,
+    }
+}
+
+/// The trailers of an RPC whose answer ends before its time.
+pub(super) fn grpc_trailers(cut: Cut) -> HeaderMap {
+    let (code, message) = match cut {
+        Cut::BrokeOff => (Code::Unavailable, "The stamp broke off within its answer."),
+        Cut::TooSlow => (Code::Unavailable, "The stamp paused for too long within its answer."),
+        Cut::DeadlineOver => (Code::DeadlineExceeded, "The time of the request is over."),
+        Cut::MustEnd(MustEnd::Drained) => {
+            (Code::Unavailable, "The stamp of this answer is being taken out of service.")
+        }
+        Cut::MustEnd(MustEnd::TooSlow) => {
+            (Code::Unavailable, "The client did not take its answer.")
+        }
+    };
+    let mut trailers = HeaderMap::new();
+    rpc::set_status(&mut trailers, code, message);
+    trailers
+}
+
 /// RFC 6750, section 3: no error where no token was sent.
 fn challenge(code: &str) -> HeaderValue {
     HeaderValue::from_static(if code == "invalid_token" {
@@ -315,6 +379,28 @@ pub(crate) fn raw_response(error: &ProxyError, node: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_rpc_is_told_in_trailers_alone() {
+        for (error, code) in [
+            (ProxyError::StampSaturated, "14"),
+            (ProxyError::ConnectFailed, "14"),
+            (ProxyError::UpstreamTimeout, "4"),
+            (ProxyError::DrainOver, "14"),
+            (ProxyError::BadTimeout, "13"),
+            (ProxyError::BodyTooLarge, "8"),
+            (ProxyError::Internal, "2"),
+        ] {
+            let response = grpc_response(&error, Speaker { node: "gw", request_id: None });
+            assert_eq!(response.status(), StatusCode::OK);
+            assert_eq!(response.headers()["grpc-status"], code, "{error}");
+            assert_eq!(response.headers()[header::CONTENT_TYPE], "application/grpc");
+            assert!(response.body().is_empty());
+            // Without percent signs there is nothing to encode.
+            let message = response.headers()["grpc-message"].to_str().unwrap();
+            assert!(message.starts_with(told_of(&error).code) && !message.contains('%'));
+        }
+    }
 
     #[test]
     fn every_503_says_when_to_come_back() {

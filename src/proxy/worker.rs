@@ -182,7 +182,7 @@ impl Worker {
         for stamp in view.table.stamps() {
             for endpoint in &stamp.endpoints {
                 if let Some(pool) = pools.get(&view.endpoint(endpoint.index).number) {
-                    pool.sweep(stamp.pool.idle_timeout, now);
+                    pool.sweep(&stamp.pool, now);
                 }
             }
         }

@@ -11,8 +11,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig};
 use stamp_core::id::EndpointIndex;
 use stamp_core::jwks::JwksSource;
 use stamp_core::table::{Endpoint, KeySource, RoutingTable, Scheme, TlsPolicy};
@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::clock::Clock;
-use material::{Material, Peer, Sources};
+use material::{HTTP_1_1, HTTP_2, Material, Peer, Sources};
 
 pub use material::{TLS_FILE_BYTES_MAX, TlsFault};
 
@@ -43,6 +43,43 @@ pub struct Upstreams {
 pub struct UpstreamTls {
     material: Arc<Material>,
     name: ServerName<'static>,
+}
+
+/// Which protocols an endpoint is offered (RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// HTTP/1.1 alone.
+    Http1,
+    /// HTTP/2, or else HTTP/1.1.
+    Http2OrHttp1,
+}
+
+impl Offer {
+    async fn shake_hands<S>(
+        self,
+        config: &Arc<ClientConfig>,
+        name: ServerName<'static>,
+        socket: S,
+    ) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let connector = TlsConnector::from(Arc::clone(config));
+        match self {
+            // What every configuration offers by itself.
+            Self::Http1 => connector.connect(name, socket).await,
+            Self::Http2OrHttp1 => {
+                let names = [HTTP_2, HTTP_1_1].map(<[u8]>::to_vec).to_vec();
+                connector.with_alpn(names).connect(name, socket).await
+            }
+        }
+    }
+}
+
+/// Did the endpoint choose HTTP/2?
+#[must_use]
+pub fn agreed_on_http2<S>(session: &TlsStream<S>) -> bool {
+    session.get_ref().1.alpn_protocol() == Some(HTTP_2)
 }
 
 /// A file of TLS that cannot be used.
@@ -165,21 +202,19 @@ impl UpstreamTls {
     }
 
     /// Shakes hands for requests: a session of before may be taken up again.
-    pub async fn handshake<S>(&self, socket: S) -> io::Result<TlsStream<S>>
+    pub async fn handshake<S>(&self, socket: S, offer: Offer) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let connector = TlsConnector::from(Arc::clone(&self.material.serving));
-        connector.connect(self.name.clone(), socket).await
+        offer.shake_hands(&self.material.serving, self.name.clone(), socket).await
     }
 
     /// Shakes hands for a probe: in full, for a session that is taken up again shows no certificate.
-    pub async fn handshake_in_full<S>(&self, socket: S) -> io::Result<TlsStream<S>>
+    pub async fn handshake_in_full<S>(&self, socket: S, offer: Offer) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let connector = TlsConnector::from(Arc::clone(&self.material.probing));
-        connector.connect(self.name.clone(), socket).await
+        offer.shake_hands(&self.material.probing, self.name.clone(), socket).await
     }
 }
 

@@ -14,7 +14,7 @@ use crate::harness::script::Script;
 use crate::harness::stamp::{OnAccept, Stamp};
 
 /// Requests of tenants of a that each phase lasts for.
-const A_WHILE: usize = 60;
+pub const A_WHILE: usize = 60;
 /// `timeouts.connect` here.
 const CONNECT: Duration = Duration::from_millis(500);
 /// A shared machine may be so many times slower than the figure that the contract promises.
@@ -62,9 +62,9 @@ pub fn arrivals(pair: &Pair) -> Vec<String> {
 }
 
 /// A home that is its own process, and the gateway before it.
-async fn scene_of_processes() -> (StampProcess, Stamp, Gateway) {
+pub async fn scene_of_processes(crowded: &str) -> (StampProcess, Stamp, Gateway) {
     let (a, b) = (StampProcess::start("a").await, Stamp::start("b").await);
-    let table = crowded().replace("{stamp_a}", &a.address.to_string());
+    let table = crowded.replace("{stamp_a}", &a.address.to_string());
     let gateway = impatient(Plan::new(&table, &[&b])).start().await;
     gateway.answers("a", "a").await;
     (a, b, gateway)
@@ -72,7 +72,7 @@ async fn scene_of_processes() -> (StampProcess, Stamp, Gateway) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killing_a_process_loses_nothing() {
-    let (mut a, b, gateway) = scene_of_processes().await;
+    let (mut a, b, gateway) = scene_of_processes(&crowded()).await;
     let crowd = Crowd::start(gateway.data);
     a.reached_by(A_WHILE).await;
     a.kill();
@@ -85,7 +85,7 @@ async fn killing_a_process_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn freezing_a_process_loses_nothing() {
-    let (a, b, gateway) = scene_of_processes().await;
+    let (a, b, gateway) = scene_of_processes(&crowded()).await;
     let crowd = Crowd::start(gateway.data);
     a.reached_by(A_WHILE).await;
     a.freeze();

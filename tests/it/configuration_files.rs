@@ -100,9 +100,13 @@ async fn a_word_that_is_none_is_refused_with_those_that_are() {
 }
 
 #[tokio::test]
-async fn values_that_have_no_effect_yet_are_refused() {
-    let later = "[defaults.stamp.pool]\nprotocol = \"h2\"\n";
-    assert_refused(GATEWAY, &format!("{ROUTING}{later}"), &["routing.toml:8:"]).await;
+async fn a_protocol_fits_the_scheme_of_each_endpoint() {
+    let pool = |protocol| format!("{ROUTING}[defaults.stamp.pool]\nprotocol = \"{protocol}\"\n");
+    check(GATEWAY, &pool("h2c")).await.exits(0);
+    let texts = ["routing.toml:4:22", "8 | protocol = \"h2\"", "help: write `https://` here"];
+    assert_refused(GATEWAY, &pool("h2"), &texts).await;
+    let texts = ["routing.toml:8:12", "h3", "help:"];
+    assert_refused(GATEWAY, &pool("h3"), &texts).await;
 }
 
 #[tokio::test]

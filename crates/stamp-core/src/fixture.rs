@@ -11,7 +11,8 @@ use crate::standing::{OperatorState, Serving, StampHealth, StampStanding};
 use crate::table::{
     AcceptFrom, Access, BadRowCounts, Balance, ConflictRule, Edge, EdgeMode, Endpoint,
     FailbackMode, FailbackPolicy, HeaderRules, HealthPolicy, HostRules, Identity, PassivePolicy,
-    PoolPolicy, ResidencyIndex, RetryPolicy, RoutingTable, Scheme, Stamp, TenantCount, TokenPlace,
+    PoolPolicy, PoolProtocol, ResidencyIndex, RetryPolicy, RoutingTable, Scheme, Stamp,
+    TenantCount, TokenPlace,
 };
 
 /// A stamp that serves itself and is up.
@@ -107,6 +108,7 @@ fn stamp(sketch: &Sketch) -> Stamp {
         tls: None,
         health: health(),
         pool: PoolPolicy {
+            protocol: PoolProtocol::Http1,
             connections_max: 100,
             idle_timeout: seconds(30),
             lifetime_max: seconds(600),

@@ -20,6 +20,7 @@ mod fixture;
 pub mod fleet;
 pub mod forwarded;
 pub mod framing;
+pub mod grpc;
 pub mod health;
 pub mod host;
 pub mod http2;

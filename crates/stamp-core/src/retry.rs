@@ -78,6 +78,9 @@ pub enum AttemptFailure {
     NotConnected,
     /// A connection, but no byte of the request was written to it.
     NothingWritten,
+    /// The stamp said that it did nothing with the request: `REFUSED_STREAM`, or a GOAWAY below our
+    /// stream (RFC 9113, section 8.7).
+    NotProcessed,
     /// A reused connection closed after bytes were written and before any came back. HTTP/1.1
     /// cannot tell whether the stamp had begun (RFC 9112, section 9.3.1): judged as sent.
     ReusedClosedBeforeByte,
@@ -91,6 +94,15 @@ pub enum AttemptFailure {
     Status(StatusRule),
     /// The client has the response head, or is upgraded.
     HeadForwarded,
+}
+
+impl AttemptFailure {
+    /// Does it say something of one connection, and nothing of the endpoint? Then another connection is
+    /// tried at once, and the attempt does not count.
+    #[must_use]
+    pub const fn is_of_its_connection(self) -> bool {
+        matches!(self, Self::ReusedClosedBeforeByte | Self::NothingWritten | Self::NotProcessed)
+    }
 }
 
 /// Did the stamp's policy declare that this status is repeated?
@@ -138,6 +150,8 @@ pub enum RepeatReason {
     NotConnected,
     /// No byte was written.
     NothingWritten,
+    /// The stamp said that it did nothing.
+    NotProcessed,
     /// A reused connection was closed by the stamp.
     ConnectionClosed,
     /// No response head came.
@@ -157,6 +171,7 @@ impl RepeatReason {
         match self {
             Self::NotConnected => "not_connected",
             Self::NothingWritten => "nothing_written",
+            Self::NotProcessed => "not_processed",
             Self::ConnectionClosed => "connection_closed",
             Self::NoHead => "no_head",
             Self::TimedOut => "timeout",
@@ -246,6 +261,7 @@ const fn repeatable(failure: AttemptFailure, request: RequestFacts) -> Verdict {
     let reason = match failure {
         AttemptFailure::NotConnected => return Verdict::Repeat(RepeatReason::NotConnected),
         AttemptFailure::NothingWritten => return Verdict::Repeat(RepeatReason::NothingWritten),
+        AttemptFailure::NotProcessed => return Verdict::Repeat(RepeatReason::NotProcessed),
         AttemptFailure::HeadForwarded => return Verdict::Stop(StopReason::HeadForwarded),
         AttemptFailure::Status(StatusRule::NotDeclared) => {
             return Verdict::Stop(StopReason::StatusNotDeclared);
@@ -285,8 +301,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_written_is_repeated_for_every_method() {
-        for failure in [AttemptFailure::NotConnected, AttemptFailure::NothingWritten] {
+    fn what_was_never_written_or_processed_is_repeated_for_every_method() {
+        for failure in [
+            AttemptFailure::NotConnected,
+            AttemptFailure::NothingWritten,
+            AttemptFailure::NotProcessed,
+        ] {
             assert!(repeats(failure, POST));
             assert!(repeats(failure, RequestFacts { body: Body::Untouched, ..POST }));
         }
@@ -314,7 +334,11 @@ mod tests {
     #[test]
     fn a_body_that_is_gone_is_never_repeated() {
         let put = RequestFacts { method: MethodClass::Idempotent, body: Body::Consumed, ..GET };
-        for failure in [AttemptFailure::NothingWritten, AttemptFailure::SentNoHead] {
+        for failure in [
+            AttemptFailure::NothingWritten,
+            AttemptFailure::NotProcessed,
+            AttemptFailure::SentNoHead,
+        ] {
             assert_eq!(judge(failure, put, PLENTY), Verdict::Stop(StopReason::BodyGone));
         }
     }

@@ -222,6 +222,8 @@ pub struct PassivePolicy {
 /// How connections to one endpoint are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolPolicy {
+    /// What is spoken over them.
+    pub protocol: PoolProtocol,
     /// The most connections to one endpoint over all workers.
     pub connections_max: u32,
     /// Unused for this long, a connection is closed.
@@ -232,6 +234,17 @@ pub struct PoolPolicy {
     pub pending_max: u32,
     /// The longest that one waits.
     pub pending_timeout: Duration,
+}
+
+/// The protocol spoken to a stamp. In a table that is right, it fits the scheme of each endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolProtocol {
+    /// HTTP/1.1 (RFC 9112).
+    Http1,
+    /// HTTP/2 (RFC 9113) over TLS, if the endpoint agrees to it (RFC 7301); else HTTP/1.1.
+    Http2OverTls,
+    /// HTTP/2 in the clear, as is known before (RFC 9113, section 3.3).
+    Http2InTheClear,
 }
 
 /// When an attempt is repeated.

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::auth::{Fetched, KeyFault};
 use crate::clock::Clock;
-use crate::tls::UpstreamTls;
+use crate::tls::{Offer, UpstreamTls};
 
 /// The longest until a connection is made, handshake included.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
@@ -110,7 +110,8 @@ async fn answer(source: &JwksSource, tls: Option<&UpstreamTls>) -> Result<Answer
     let connecting = tokio::time::timeout(CONNECTED_WITHIN, connect(source)).await;
     let socket = connecting.unwrap_or(Err(FetchError::Timeout))?;
     let Some(tls) = tls else { return ask(socket, source).await };
-    let handshake = tokio::time::timeout(CONNECTED_WITHIN, tls.handshake_in_full(socket)).await;
+    let handshake =
+        tokio::time::timeout(CONNECTED_WITHIN, tls.handshake_in_full(socket, Offer::Http1)).await;
     let session = handshake.or(Err(FetchError::Timeout))?.map_err(FetchError::Tls)?;
     ask(session, source).await
 }

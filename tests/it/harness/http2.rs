@@ -124,9 +124,8 @@ impl Http2 {
         Self::over(Stream::Plain(stream), &[]).await
     }
 
-    /// Begins to speak HTTP/2 here, with these settings.
-    pub async fn over(stream: Stream, settings: &[(u16, u32)]) -> Self {
-        let mut client = Self {
+    fn new(stream: Stream) -> Self {
+        Self {
             stream,
             buffer: Vec::new(),
             decoder: Decoder::new(),
@@ -134,7 +133,32 @@ impl Http2 {
             next_stream: 1,
             goaway: None,
             takes: true,
-        };
+        }
+    }
+
+    /// The other side: what a stamp that is written frame by frame accepts.
+    pub async fn accepted(stream: TcpStream) -> Self {
+        let mut stamp = Self::new(Stream::Plain(stream));
+        let preface = stamp.exactly(PREFACE.len()).await.expect("a preface");
+        assert_eq!(preface, PREFACE);
+        stamp.send(&Frame::new(SETTINGS, 0, 0, [])).await;
+        stamp
+    }
+
+    /// The next frame of this kind; others are taken in.
+    pub async fn next_of(&mut self, kind: u8) -> Frame {
+        loop {
+            let frame = self.next_frame().await.expect("a frame");
+            if frame.kind == kind {
+                return frame;
+            }
+            self.note(frame).await;
+        }
+    }
+
+    /// Begins to speak HTTP/2 here, with these settings.
+    pub async fn over(stream: Stream, settings: &[(u16, u32)]) -> Self {
+        let mut client = Self::new(stream);
         let settings = settings.iter().flat_map(|(id, value)| {
             [id.to_be_bytes().to_vec(), value.to_be_bytes().to_vec()].concat()
         });

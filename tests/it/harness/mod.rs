@@ -13,6 +13,7 @@ pub mod http2;
 pub mod issuer;
 pub mod metrics;
 pub mod playing;
+pub mod playing_h2;
 pub mod process;
 pub mod scene;
 pub mod script;

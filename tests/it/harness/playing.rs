@@ -1,6 +1,5 @@
 //! One connection to a fake stamp: reads requests, records them, plays the script.
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,20 +7,17 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rustls::ServerConfig;
-use serde_json::json;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::deadline::ticks;
-use super::http1::{Broken, Framing, Head, Wire, lossy};
-use super::script::{Feed, Script, block, pattern};
-use super::stamp::{OnAccept, Seen, Shared, State};
+use super::http1::{Broken, Framing, Head, Wire};
+use super::playing_h2;
+use super::script::{Feed, Script, block};
+use super::stamp::{OnAccept, Shared, State};
 use super::tls::Stream;
-
-/// Bodies are recorded up to this length; beyond it only counted and checked.
-const BODY_KEPT: usize = 1 << 20;
 
 /// Accepts connections until it is aborted; then all of them end.
 pub async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -64,6 +60,9 @@ async fn serve(socket: TcpStream, tls: Option<Arc<ServerConfig>>, shared: Arc<Sh
         state.resumed += usize::from(accepted.as_ref().is_ok_and(Stream::is_resumed));
     }
     let Ok(stream) = accepted else { return };
+    if stream.begins_http2().await {
+        return playing_h2::serve(stream, shared).await;
+    }
     let mut connection = Connection { wire: Wire::new(stream), shared, number: None, requests: 0 };
     // How a scripted connection breaks is the business of the other side.
     let _broken = connection.serve().await;
@@ -117,12 +116,7 @@ impl Connection {
     }
 
     async fn answer_probe(&mut self) -> Result<(), Broken> {
-        let healthy = self.change(|state| {
-            state.probes += 1;
-            let is_bad = state.bad_probes > 0;
-            state.bad_probes = state.bad_probes.saturating_sub(1);
-            state.healthy && !is_bad
-        });
+        let healthy = self.shared.passes_probe();
         let status = if healthy { "200 OK" } else { "503 Unavailable" };
         self.write(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")).await
     }
@@ -130,19 +124,7 @@ impl Connection {
     /// Records a request and finds out what to do with it.
     fn note(&mut self, head: Head) -> (usize, Script) {
         self.requests += 1;
-        let known = self.number;
-        if let Some(journal) = &self.shared.journal {
-            // One write, before anything is answered: it outlives the process.
-            let line = format!("{} {}\n", head.word(0), head.word(1));
-            (&*journal).write_all(line.as_bytes()).unwrap();
-        }
-        let (number, place, script) = self.change(|state| {
-            let connection = known.unwrap_or(state.connections);
-            state.connections += usize::from(known.is_none());
-            state.seen.push(Seen::new(head, connection));
-            let script = state.once.pop_front().unwrap_or_else(|| state.script.clone());
-            (connection, state.seen.len() - 1, script)
-        });
+        let (number, place, script) = self.shared.note(head, self.number);
         self.number = Some(number);
         (place, script)
     }
@@ -196,6 +178,7 @@ impl Connection {
             Script::Download(length) => self.download(length).await.map(|()| Next::Keep),
             Script::Stream(feed) => self.stream(feed).await.map(|()| Next::Keep),
             Script::Upgrade => self.upgrade(place).await,
+            Script::Refuse | Script::Grpc => panic!("{script:?} is of HTTP/2"),
         }
     }
 
@@ -219,12 +202,12 @@ impl Connection {
                         return Err(Broken::Cut);
                     }
                     left -= u64::try_from(some.len()).unwrap();
-                    self.keep(place, &some);
+                    self.shared.keep(place, &some);
                 }
             }
             Framing::Chunked => {
                 while let Some(chunk) = self.wire.chunk().await? {
-                    self.keep(place, &chunk);
+                    self.shared.keep(place, &chunk);
                 }
                 let trailers = self.wire.trailers().await?;
                 self.change(|state| state.seen[place].trailers = trailers);
@@ -234,30 +217,9 @@ impl Connection {
         Ok(())
     }
 
-    fn keep(&self, place: usize, bytes: &[u8]) {
-        self.change(|state| {
-            let seen = &mut state.seen[place];
-            let expected = (seen.body_length..).map(pattern);
-            seen.body_is_pattern &= bytes.iter().zip(expected).all(|(got, want)| *got == want);
-            seen.body_length += u64::try_from(bytes.len()).unwrap();
-            if seen.body.len() < BODY_KEPT {
-                seen.body.extend_from_slice(bytes);
-            }
-        });
-    }
-
     async fn echo(&mut self, place: usize, status: u16, fields: &str) -> Result<(), Broken> {
         let seen = self.change(|state| state.seen[place].clone());
-        let body = json!({
-            "stamp": self.shared.name,
-            "method": seen.method(),
-            "target": seen.target(),
-            "headers": seen.head.headers,
-            "body": lossy(&seen.body[..seen.body.len().min(1 << 16)]),
-            "body_length": seen.body_length,
-            "connection": seen.connection,
-        })
-        .to_string();
+        let body = seen.told_by(&self.shared.name);
         let head = format!(
             "HTTP/1.1 {status} Echo\r\nContent-Type: application/json\r\n{fields}Content-Length: {}\r\n\r\n",
             body.len()
@@ -307,7 +269,7 @@ impl Connection {
             if some.is_empty() {
                 return Ok(Next::Close);
             }
-            self.keep(place, &some);
+            self.shared.keep(place, &some);
             self.write(some).await?;
         }
     }

@@ -43,6 +43,10 @@ pub enum Script {
     Stream(Feed),
     /// Answer 101, record every byte that comes as the body, and give it back.
     Upgrade,
+    /// Over HTTP/2: say that nothing was done with the request.
+    Refuse,
+    /// Over HTTP/2: answer as gRPC does, with each piece of the body as it comes, and trailers.
+    Grpc,
 }
 
 impl Script {

@@ -3,19 +3,21 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use rustls::ServerConfig;
+use serde_json::json;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::deadline::eventually;
-use super::http1::Head;
+use super::http1::{Head, lossy};
 use super::playing::accept;
-use super::script::Script;
+use super::script::{Script, pattern};
 
 /// A running fake stamp. It ends with its owner.
 #[derive(Debug)]
@@ -86,6 +88,8 @@ pub struct Shared {
     pub state: Mutex<State>,
     /// Ends all connections.
     pub cut: Notify,
+    /// Ends all connections of HTTP/2 as they should end.
+    pub leave: Notify,
     /// Where each request is noted before it is answered, if it must outlive the process.
     pub journal: Option<File>,
 }
@@ -102,6 +106,8 @@ pub struct State {
     pub refused: usize,
     /// Handshakes that took up a session of before.
     pub resumed: usize,
+    /// The most streams that a connection of HTTP/2 allows.
+    pub streams_max: u32,
     pub healthy: bool,
     /// So many probes to come are answered with 503 besides.
     pub bad_probes: usize,
@@ -111,6 +117,63 @@ pub struct State {
     pub connections: usize,
     /// Those of them that the peer has ended.
     pub ended: usize,
+}
+
+/// Bodies are recorded up to this length; beyond it only counted and checked.
+const BODY_KEPT: usize = 1 << 20;
+
+impl Seen {
+    /// What arrived, as an echo tells it.
+    pub fn told_by(&self, stamp: &str) -> String {
+        json!({
+            "stamp": stamp,
+            "method": self.method(),
+            "target": self.target(),
+            "headers": self.head.headers,
+            "body": lossy(&self.body[..self.body.len().min(1 << 16)]),
+            "body_length": self.body_length,
+            "connection": self.connection,
+        })
+        .to_string()
+    }
+}
+
+impl Shared {
+    /// Records a request, of a connection whose number is known once it carried one, and finds out what
+    /// to do with it. Returns the number, the place of the record and the script.
+    pub fn note(&self, head: Head, known: Option<usize>) -> (usize, usize, Script) {
+        if let Some(journal) = &self.journal {
+            // One write, before anything is answered: it outlives the process.
+            let line = format!("{} {}\n", head.word(0), head.word(1));
+            (&*journal).write_all(line.as_bytes()).unwrap();
+        }
+        let mut state = self.state.lock().unwrap();
+        let connection = known.unwrap_or(state.connections);
+        state.connections += usize::from(known.is_none());
+        state.seen.push(Seen::new(head, connection));
+        let script = state.once.pop_front().unwrap_or_else(|| state.script.clone());
+        (connection, state.seen.len() - 1, script)
+    }
+
+    /// Records more of a body.
+    pub fn keep(&self, place: usize, bytes: &[u8]) {
+        let seen = &mut self.state.lock().unwrap().seen[place];
+        let expected = (seen.body_length..).map(pattern);
+        seen.body_is_pattern &= bytes.iter().zip(expected).all(|(got, want)| *got == want);
+        seen.body_length += u64::try_from(bytes.len()).unwrap();
+        if seen.body.len() < BODY_KEPT {
+            seen.body.extend_from_slice(bytes);
+        }
+    }
+
+    /// Counts a probe; is it to be told that all is well?
+    pub fn passes_probe(&self) -> bool {
+        let mut state = self.state.lock().unwrap();
+        state.probes += 1;
+        let is_bad = state.bad_probes > 0;
+        state.bad_probes = state.bad_probes.saturating_sub(1);
+        state.healthy && !is_bad
+    }
 }
 
 impl Stamp {
@@ -130,6 +193,7 @@ impl Stamp {
             tls: None,
             refused: 0,
             resumed: 0,
+            streams_max: 100,
             healthy: true,
             bad_probes: 0,
             seen: Vec::new(),
@@ -138,7 +202,13 @@ impl Stamp {
             ended: 0,
         };
         let state = Mutex::new(state);
-        let shared = Arc::new(Shared { name: name.into(), state, cut: Notify::new(), journal });
+        let shared = Arc::new(Shared {
+            name: name.into(),
+            state,
+            cut: Notify::new(),
+            leave: Notify::new(),
+            journal,
+        });
         let mut stamp =
             Self { name: name.into(), address, shared, accepting: None, _reserved: reserved };
         stamp.revive();
@@ -185,6 +255,16 @@ impl Stamp {
     /// Ends every connection, and takes new ones.
     pub fn ends_connections(&self) {
         self.shared.cut.notify_one();
+    }
+
+    /// From now on, new connections of HTTP/2 allow so many streams.
+    pub fn allows_streams(&self, streams_max: u32) {
+        self.change(|state| state.streams_max = streams_max);
+    }
+
+    /// Says GOAWAY on every connection of HTTP/2: what has come is answered, and no more is taken.
+    pub fn says_goodbye(&self) {
+        self.shared.leave.notify_waiters();
     }
 
     /// How many handshakes failed.

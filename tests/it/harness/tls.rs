@@ -104,6 +104,13 @@ impl Papers {
     }
 
     /// The same, but only those who have papers of this authority.
+    /// The same, for those who agree on one of these protocols.
+    pub fn served_over(&self, protocols: &[&str]) -> Arc<ServerConfig> {
+        let mut config = ServerConfig::clone(&self.served());
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+
     pub fn served_to_those_of(&self, authority: &Authority) -> Arc<ServerConfig> {
         self.server(Some(authority))
     }
@@ -218,6 +225,21 @@ impl Stream {
     pub fn protocol(&self) -> Option<String> {
         let Self::Tls(session) = self else { return None };
         session.get_ref().1.alpn_protocol().map(super::http1::lossy)
+    }
+
+    /// Does the peer speak HTTP/2: as agreed, or by its first bytes?
+    pub async fn begins_http2(&self) -> bool {
+        let Self::Plain(socket) = self else { return self.protocol().as_deref() == Some("h2") };
+        let mut begun = [0; 3];
+        loop {
+            match socket.peek(&mut begun).await {
+                Ok(read @ 1..3) if b"PRI".starts_with(&begun[..read]) => {
+                    tokio::task::yield_now().await;
+                }
+                Ok(3) => return &begun == b"PRI",
+                Ok(_) | Err(_) => return false,
+            }
+        }
     }
 
     /// Was a session of before taken up again?

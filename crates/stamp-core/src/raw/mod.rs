@@ -29,8 +29,8 @@ pub use leaf::{
 };
 pub use placement::{RawPlace, RawPlacement};
 pub use stamp::{
-    OwnId, PoolProtocol, RawEdge, RawEndpoint, RawFailback, RawHealth, RawPassive, RawPool,
-    RawRetry, RawStamp, RawStampPolicy, RawTls,
+    OwnId, RawEdge, RawEndpoint, RawFailback, RawHealth, RawPassive, RawPool, RawRetry, RawStamp,
+    RawStampPolicy, RawTls,
 };
 pub use tier::{RawTier, TierName};
 

@@ -9,7 +9,7 @@ use crate::document::{
 };
 use crate::id::StampId;
 use crate::standing::OperatorState;
-use crate::table::{Access, Balance, EdgeMode, FailbackMode};
+use crate::table::{Access, Balance, EdgeMode, FailbackMode, PoolProtocol};
 use crate::{as_written, words};
 
 as_written! {
@@ -117,8 +117,9 @@ as_written! {
 
     /// How connections to one endpoint are kept.
     pub struct RawPool {
-        /// The protocol spoken to the stamp: `http/1.1`.
-        pub protocol: PoolProtocol = "http/1.1",
+        /// The protocol spoken to the stamp: `http/1.1`, `h2` (HTTP/2 over TLS, by ALPN; `http/1.1` with an
+        /// endpoint that knows no other) or `h2c` (HTTP/2 in the clear).
+        pub protocol: Written<PoolProtocol> = "http/1.1",
         /// The most connections to one endpoint.
         pub max_connections: Count<1, 1_000_000> = 256,
         /// Unused for this long, a connection is closed.
@@ -156,15 +157,12 @@ as_written! {
     }
 }
 
-/// The protocol spoken to a stamp.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PoolProtocol {
-    /// HTTP/1.1 (RFC 9112).
-    Http1,
-}
-
 words! {
-    PoolProtocol { "http/1.1" => Self::Http1 }
+    PoolProtocol {
+        "http/1.1" => Self::Http1,
+        "h2" => Self::Http2OverTls,
+        "h2c" => Self::Http2InTheClear,
+    }
     FailbackMode { "auto" => Self::Auto, "manual" => Self::Manual }
     Access { "any" => Self::Any, "verified" => Self::Verified }
     Balance { "least_request" => Self::LeastRequest, "round_robin" => Self::RoundRobin }

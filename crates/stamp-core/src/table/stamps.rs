@@ -8,7 +8,8 @@ use std::path::Path;
 use super::tls::TlsPlaces;
 use super::zones::{FEWER_ZONES, Zones};
 use super::{
-    Edge, Endpoint, FailbackPolicy, HealthPolicy, PassivePolicy, PoolPolicy, RetryPolicy, Stamp,
+    Edge, Endpoint, FailbackPolicy, HealthPolicy, PassivePolicy, PoolPolicy, PoolProtocol,
+    RetryPolicy, Scheme, Stamp,
 };
 use crate::document::{Report, Span, Written, did_you_mean};
 use crate::id::{EndpointIndex, StampId, StampIndex};
@@ -140,6 +141,7 @@ impl Stamps {
         let mut endpoints = Vec::with_capacity(list.value.len());
         for Written { value: endpoint, .. } in &list.value {
             let Written { value: url, span } = &endpoint.url;
+            refuse_other_scheme(&endpoint.url, &raw.policy.pool.protocol, report);
             let address = (url.host.clone(), url.port);
             if let Some((owner, first)) = self.endpoint_spans.get(&address).copied() {
                 let owner = self.list.get(owner.at()).filter(|_| owner != stamp);
@@ -225,6 +227,29 @@ impl Stamps {
     }
 }
 
+/// HTTP/2 in the clear and over TLS have two names, and an endpoint is one of both.
+fn refuse_other_scheme(
+    url: &Written<EndpointUrl>,
+    protocol: &Written<PoolProtocol>,
+    report: &mut Report,
+) {
+    let EndpointUrl { scheme, host, port } = &url.value;
+    let (message, help) = match (protocol.value, scheme) {
+        (PoolProtocol::Http1, _)
+        | (PoolProtocol::Http2OverTls, Scheme::Https)
+        | (PoolProtocol::Http2InTheClear, Scheme::Http) => return,
+        (PoolProtocol::Http2OverTls, Scheme::Http) => (
+            format!("endpoint `{host}:{port}` is in the clear, and `h2` is spoken over TLS"),
+            "write `https://` here, or `protocol = \"h2c\"` in `pool`",
+        ),
+        (PoolProtocol::Http2InTheClear, Scheme::Https) => (
+            format!("endpoint `{host}:{port}` uses TLS, and `h2c` is spoken in the clear"),
+            "write `protocol = \"h2\"` in `pool`, or `http://` here",
+        ),
+    };
+    report.error(url.span, message).note(protocol.span, "the protocol of its stamp").help(help);
+}
+
 /// `owner` is the other stamp that has the endpoint; `None`: the same stamp has it twice.
 fn refuse_shared_endpoint(
     owner: Option<&Stamp>,
@@ -285,6 +310,7 @@ fn passive(raw: &RawPassive, report: &mut Report) -> PassivePolicy {
 
 const fn pool(raw: &RawPool) -> PoolPolicy {
     PoolPolicy {
+        protocol: raw.protocol.value,
         connections_max: raw.max_connections.0,
         idle_timeout: raw.idle_timeout.0,
         lifetime_max: raw.max_lifetime.0,

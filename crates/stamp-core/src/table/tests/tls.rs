@@ -124,3 +124,31 @@ fn an_endpoint_that_changes_to_tls_changes_its_stamp() {
     let moves = crate::diff::moves(&table("http"), &table("https"));
     assert_eq!(moves.stamps_changed, ["a"]);
 }
+
+#[test]
+fn each_scheme_has_its_own_name_of_http2() {
+    let pool = |protocol: &str| format!("pool = {{ protocol = \"{protocol}\" }}");
+    for (endpoint, protocol, known) in [
+        (OVER_TLS, "h2", PoolProtocol::Http2OverTls),
+        (OVER_TLS, "http/1.1", PoolProtocol::Http1),
+        (IN_THE_CLEAR, "h2c", PoolProtocol::Http2InTheClear),
+    ] {
+        let loaded = loaded(&stamp(endpoint, &pool(protocol)));
+        assert_eq!(loaded.table.stamps()[0].pool.protocol, known);
+    }
+    let in_the_clear = mistakes(&stamp(IN_THE_CLEAR, &pool("h2")));
+    for part in [
+        "routing.toml:4: <\"http://10.1.0.10:8080\"> endpoint `10.1.0.10:8080` is in the clear, and \
+         `h2` is spoken over TLS",
+        "help: write `https://` here, or `protocol = \"h2c\"` in `pool`",
+    ] {
+        assert!(in_the_clear.contains(part), "{in_the_clear}");
+    }
+    let over_tls = mistakes(&stamp(OVER_TLS, &pool("h2c")));
+    for part in [
+        "endpoint `stamp.a.internal:8443` uses TLS, and `h2c` is spoken in the clear",
+        "help: write `protocol = \"h2\"` in `pool`, or `http://` here",
+    ] {
+        assert!(over_tls.contains(part), "{over_tls}");
+    }
+}

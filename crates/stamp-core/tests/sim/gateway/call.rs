@@ -347,11 +347,7 @@ impl Gateway {
         world: &mut World,
     ) -> Option<Micros> {
         let failure = failure_of(outcome);
-        let stale = matches!(
-            failure,
-            AttemptFailure::ReusedClosedBeforeByte | AttemptFailure::NothingWritten
-        );
-        let is_free = stale && !call.wants_fresh;
+        let is_free = failure.is_of_its_connection() && !call.wants_fresh;
         if is_free {
             call.made -= 1;
         }
