@@ -5,8 +5,7 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use stamp_core::http2::allowance::Abuse;
-use stamp_core::http2::frames::{FRAME_BYTES_MAX, PREFACE, Reader, Step};
+use stamp_core::http2::frames::{End, FRAME_BYTES_MAX, PREFACE, Reader, Step};
 use stamp_core::time::Moment;
 
 const NOW: Moment = Moment(Duration::from_secs(1));
@@ -26,7 +25,7 @@ fuzz_target!(|input: (bool, &[u8], u16)| {
 
 /// What passes when so many bytes come at a time, how many frames were marked, and how many bytes
 /// are kept at the end.
-fn passed(bytes: &[u8], size: usize) -> Result<(Vec<u8>, usize, usize), Abuse> {
+fn passed(bytes: &[u8], size: usize) -> Result<(Vec<u8>, usize, usize), End> {
     let mut reader = Reader::new(BLOCK_BYTES_MAX, NOW);
     let (mut out, mut marks, mut waiting) = (Vec::new(), 0, Vec::new());
     for piece in bytes.chunks(size) {

@@ -48,6 +48,8 @@ mod health;
 mod hostile_stamps;
 mod http2;
 mod http2_abuse;
+mod http2_conformance;
+mod http2_conformance_messages;
 mod http2_hygiene;
 mod http2_tls;
 mod http2_websocket;

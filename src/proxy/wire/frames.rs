@@ -7,13 +7,14 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use stamp_core::http2::allowance::Abuse;
+use bytes::{Buf, Bytes, BytesMut};
 use stamp_core::http2::frames::{
-    Awaited, FRAME_BYTES_MAX, FRAME_HEAD_BYTES, Reader, Step, calm_down,
+    Awaited, End, FRAME_BYTES_MAX, FRAME_HEAD_BYTES, Reader, Step, goodbye,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use super::{ClientSocket, Phase, WireState};
 use crate::clock::Clock;
@@ -27,6 +28,12 @@ thread_local! {
 /// A frame of the largest size, and its head.
 const SCRATCH_BYTES: usize = FRAME_BYTES_MAX as usize + FRAME_HEAD_BYTES;
 
+/// How long a client is listened to after our last word. Bytes of its that were not read would turn
+/// the close into a reset, and that would take our GOAWAY with it (RFC 9112, section 9.6).
+const LISTENED: Duration = Duration::from_secs(1);
+/// How much of what it sends meanwhile is thrown away, at most.
+const LISTENED_BYTES: usize = 1024 * 1024;
+
 /// The client's socket behind the gate.
 #[derive(Debug)]
 pub(crate) struct FrameWire {
@@ -39,6 +46,20 @@ pub(crate) struct FrameWire {
     /// So many bytes of the buffer may be handed on.
     passing: usize,
     ended: bool,
+    leave: Leave,
+}
+
+/// How far the end of the connection has come.
+#[derive(Debug)]
+enum Leave {
+    /// It goes on.
+    Stays,
+    /// The connection is over: so much of the last word is still to be written. h2 writes no more.
+    Tells(Bytes),
+    /// Nothing more is written.
+    Closes,
+    /// The client knows; what it sends is thrown away, until then.
+    Listens(Pin<Box<Sleep>>, usize),
 }
 
 impl FrameWire {
@@ -49,7 +70,17 @@ impl FrameWire {
         streams: Rc<Streams>,
         (reader, clock): (Reader, Clock),
     ) -> Self {
-        Self { socket, state, streams, clock, reader, buffer: begun, passing: 0, ended: false }
+        Self {
+            socket,
+            state,
+            streams,
+            clock,
+            reader,
+            buffer: begun,
+            passing: 0,
+            ended: false,
+            leave: Leave::Stays,
+        }
     }
 
     /// Reads once from the socket into the buffer. `Ok(0)` = the client will send no more.
@@ -70,7 +101,7 @@ impl FrameWire {
     }
 
     /// Finds out how much of the buffer may be handed on.
-    fn judge(&mut self) -> Result<(), Abuse> {
+    fn judge(&mut self) -> Result<(), End> {
         let (sent, now) = (self.state.written_total(), self.clock.now());
         while let Some(bytes) = self.buffer.get(self.passing..) {
             match self.reader.step(bytes, sent, now)? {
@@ -113,16 +144,49 @@ impl FrameWire {
         count > 0
     }
 
-    /// Tells the client why it is cut, if it takes that at once.
-    fn refuse(&mut self, abuse: Abuse, context: &mut Context<'_>) -> io::Error {
-        self.state.abused(abuse);
-        // Within a frame of ours it could not be told.
-        if !self.state.is_write_blocked() {
-            let goodbye = calm_down(self.reader.last_stream());
-            drop(Pin::new(&mut self.socket).poll_write(context, &goodbye));
-            drop(Pin::new(&mut self.socket).poll_flush(context));
+    /// The connection is over. The client is told why, unless we are within a frame of ours.
+    fn refuse(&mut self, end: End) {
+        match end {
+            End::Cut(abuse) => self.state.abused(abuse),
+            End::Broken(rule) => tracing::debug!(?rule, "the client broke a rule of HTTP/2"),
         }
-        io::ErrorKind::InvalidData.into()
+        self.leave = if self.state.is_write_blocked() {
+            Leave::Closes
+        } else {
+            Leave::Tells(Bytes::copy_from_slice(&goodbye(self.reader.last_stream(), end)))
+        };
+    }
+
+    /// Writes what is left to say, closes our side, and listens for a while.
+    fn poll_leave(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match &mut self.leave {
+                Leave::Tells(word) if !word.is_empty() => {
+                    let written = Pin::new(&mut self.socket).poll_write(context, word);
+                    word.advance(ready!(written)?);
+                }
+                Leave::Stays | Leave::Tells(_) | Leave::Closes => {
+                    ready!(Pin::new(&mut self.socket).poll_shutdown(context))?;
+                    self.leave = Leave::Listens(Box::pin(tokio::time::sleep(LISTENED)), 0);
+                }
+                Leave::Listens(until, heard) => {
+                    let waits = until.as_mut().poll(context).is_pending();
+                    if !waits || self.ended || *heard >= LISTENED_BYTES {
+                        return Poll::Ready(Ok(()));
+                    }
+                    self.buffer.clear();
+                    let read = ready!(self.poll_fill(context))?;
+                    if let Leave::Listens(_, heard) = &mut self.leave {
+                        *heard += read;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whatever h2 still writes comes after the last word, and is lost.
+    const fn is_told(&self) -> bool {
+        !matches!(self.leave, Leave::Stays)
     }
 }
 
@@ -136,17 +200,18 @@ impl AsyncRead for FrameWire {
         if out.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        loop {
+        while !wire.is_told() {
             if wire.hand_on(out) {
                 return Poll::Ready(Ok(()));
             }
-            if let Err(abuse) = wire.judge() {
-                return Poll::Ready(Err(wire.refuse(abuse, context)));
-            }
-            if wire.passing == 0 && ready!(wire.poll_fill(context))? == 0 {
+            if let Err(end) = wire.judge() {
+                wire.refuse(end);
+            } else if wire.passing == 0 && ready!(wire.poll_fill(context))? == 0 {
                 return Poll::Ready(Ok(()));
             }
         }
+        ready!(wire.poll_leave(context))?;
+        Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
     }
 }
 
@@ -156,7 +221,11 @@ impl AsyncWrite for FrameWire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().socket).poll_write(context, bytes)
+        let wire = self.get_mut();
+        if wire.is_told() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        Pin::new(&mut wire.socket).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -164,7 +233,11 @@ impl AsyncWrite for FrameWire {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().socket).poll_write_vectored(context, slices)
+        let wire = self.get_mut();
+        if wire.is_told() {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
+        Pin::new(&mut wire.socket).poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -172,10 +245,14 @@ impl AsyncWrite for FrameWire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(context)
+        let wire = self.get_mut();
+        if wire.is_told() {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut wire.socket).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(context)
+        self.get_mut().poll_leave(context)
     }
 }

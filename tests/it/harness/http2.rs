@@ -53,7 +53,7 @@ impl Frame {
     }
 
     /// The error code of a `RST_STREAM` or `GOAWAY` frame.
-    fn code(&self) -> u32 {
+    pub fn code(&self) -> u32 {
         let at = if self.kind == GOAWAY { 4 } else { 0 };
         u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
     }

@@ -2,7 +2,10 @@
 //! that reads them. Frames with header blocks pass whole, all others as they come.
 //!
 //! A malformed block is marked: a field that HTTP/2 forbids is added at its end, so that the library
-//! itself resets that stream, as it must, and no other suffers.
+//! itself resets that stream, as it must, and no other suffers. What ends the whole connection is
+//! found here where the library's own word for it is not the protocol's.
+
+use std::collections::BTreeSet;
 
 use super::allowance::{Abuse, Allowance, Seen};
 use super::hpack::Follower;
@@ -22,6 +25,10 @@ const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
+/// So many streams are known not to be ended: many more than may be open at once, since who is
+/// answered early need not end what it began.
+const UNENDED_MAX: usize = 1_000;
+
 /// `connection: ?`, a literal that is not indexed: no request over HTTP/2 has this field.
 const FORBIDDEN_FIELD: [u8; 14] = *b"\x00\x0aconnection\x01?";
 
@@ -34,6 +41,40 @@ pub enum Step {
     Pass(usize),
     /// Instead of so many passes this frame, which is marked.
     Replace(usize, Box<[u8]>, Malformed),
+}
+
+/// Why a connection goes on no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The client only costs.
+    Cut(Abuse),
+    /// The client broke a rule of the connection.
+    Broken(Rule),
+}
+
+/// A rule of RFC 9113 whose breach is an error of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// A frame where none of its kind may be, or padding of more bytes than there are.
+    Protocol,
+    /// A stream that the client has ended itself goes on.
+    StreamClosed,
+    /// A frame of a length that its kind never has.
+    FrameSize,
+    /// A header block that is none.
+    Compression,
+}
+
+impl From<Abuse> for End {
+    fn from(abuse: Abuse) -> Self {
+        Self::Cut(abuse)
+    }
+}
+
+impl From<Rule> for End {
+    fn from(rule: Rule) -> Self {
+        Self::Broken(rule)
+    }
 }
 
 /// What the client is in the middle of.
@@ -56,6 +97,9 @@ pub struct Reader {
     block_bytes_max: usize,
     last_stream: u32,
     streams: u64,
+    /// Streams that the client has opened and not ended. Those up to `forgotten` are not kept.
+    unended: BTreeSet<u32>,
+    forgotten: u32,
     body_bytes: u64,
     allowance: Allowance,
     /// What came last is a part of a frame.
@@ -103,6 +147,18 @@ impl Frame {
         self.flags & flag != 0
     }
 
+    /// RFC 9113, sections 6.3 to 6.9.
+    const fn has_a_length_of_its_kind(self) -> bool {
+        match self.kind {
+            PRIORITY_FRAME => self.length == 5,
+            RST_STREAM | WINDOW_UPDATE => self.length == 4,
+            SETTINGS if self.has(ACK) => self.length == 0,
+            SETTINGS => self.length.is_multiple_of(6),
+            PING => self.length == 8,
+            _ => true,
+        }
+    }
+
     fn bytes(self) -> usize {
         usize::try_from(self.length).unwrap_or(usize::MAX).saturating_add(FRAME_HEAD_BYTES)
     }
@@ -119,6 +175,8 @@ impl Reader {
             block_bytes_max,
             last_stream: 0,
             streams: 0,
+            unended: BTreeSet::new(),
+            forgotten: 0,
             body_bytes: 0,
             allowance: Allowance::new(now),
             is_partial: false,
@@ -149,7 +207,7 @@ impl Reader {
 
     /// What to do with `bytes`, all that came and did not pass yet. So many bytes were sent to the
     /// client in all.
-    pub fn step(&mut self, bytes: &[u8], sent: u64, now: Moment) -> Result<Step, Abuse> {
+    pub fn step(&mut self, bytes: &[u8], sent: u64, now: Moment) -> Result<Step, End> {
         self.is_partial = false;
         if bytes.is_empty() {
             return Ok(Step::Wait);
@@ -188,10 +246,12 @@ impl Reader {
         passes
     }
 
-    fn frame(&mut self, frame: Frame, bytes: &[u8], seen: Seen) -> Result<Step, Abuse> {
-        if frame.length > FRAME_BYTES_MAX || (self.block.is_some() && frame.kind != CONTINUATION) {
-            self.state = State::Lost;
-            return Ok(Step::Pass(bytes.len()));
+    fn frame(&mut self, frame: Frame, bytes: &[u8], seen: Seen) -> Result<Step, End> {
+        if frame.length > FRAME_BYTES_MAX || !frame.has_a_length_of_its_kind() {
+            return Err(Rule::FrameSize.into());
+        }
+        if self.block.is_some() != (frame.kind == CONTINUATION) {
+            return Err(Rule::Protocol.into());
         }
         if matches!(frame.kind, HEADERS | CONTINUATION) {
             let Some(whole) = bytes.get(..frame.bytes()) else { return Ok(Step::Wait) };
@@ -202,6 +262,7 @@ impl Reader {
             return self.header_frame(frame, payload);
         }
         self.judge(frame, seen)?;
+        self.follow_stream(frame)?;
         let left = frame.bytes() - FRAME_HEAD_BYTES;
         self.state = if left == 0 { State::Frame } else { State::Payload { left } };
         Ok(Step::Pass(FRAME_HEAD_BYTES))
@@ -228,20 +289,19 @@ impl Reader {
         if is_useful { Ok(()) } else { self.allowance.spend(seen) }
     }
 
-    fn header_frame(&mut self, frame: Frame, payload: &[u8]) -> Result<Step, Abuse> {
+    fn header_frame(&mut self, frame: Frame, payload: &[u8]) -> Result<Step, End> {
         let whole = FRAME_HEAD_BYTES + payload.len();
         let fragment = if frame.kind == HEADERS {
-            self.begin(frame);
+            self.begin(frame)?;
             fragment(frame, payload)
         } else {
             Some(payload)
         };
         let (Some(fragment), Some(block)) = (fragment, &mut self.block) else {
-            self.state = State::Lost;
-            return Ok(Step::Pass(whole));
+            return Err(Rule::Protocol.into());
         };
         if block.bytes.len() + fragment.len() > self.block_bytes_max {
-            return Err(Abuse::HeaderBlock);
+            return Err(Abuse::HeaderBlock.into());
         }
         if !frame.has(END_HEADERS) {
             block.bytes.extend_from_slice(fragment);
@@ -260,21 +320,50 @@ impl Reader {
                 let marked = marked(frame, payload).ok_or(Abuse::HeaderBlock)?;
                 Ok(Step::Replace(whole, marked, malformed))
             }
-            Err(_no_block) => {
-                self.state = State::Lost;
-                Ok(Step::Pass(whole))
-            }
+            Err(_no_block) => Err(Rule::Compression.into()),
         }
     }
 
-    fn begin(&mut self, frame: Frame) {
-        let section =
-            if frame.stream > self.last_stream { Section::Head } else { Section::Trailers };
-        if section == Section::Head {
+    fn begin(&mut self, frame: Frame) -> Result<(), Rule> {
+        let section = if frame.stream > self.last_stream {
             self.last_stream = frame.stream;
             self.streams += 1;
-        }
+            self.unended.insert(frame.stream);
+            if self.unended.len() > UNENDED_MAX {
+                self.forgotten = self.unended.pop_first().unwrap_or(self.forgotten);
+            }
+            Section::Head
+        } else {
+            Section::Trailers
+        };
         self.block = Some(Block { section, bytes: Vec::new() });
+        self.follow_stream(frame)
+    }
+
+    /// Only what the client itself has said of a stream counts: what it sends may have crossed our
+    /// word that the stream is over.
+    fn follow_stream(&mut self, frame: Frame) -> Result<(), Rule> {
+        let is_ended = match frame.kind {
+            DATA | HEADERS => {
+                let is_known = frame.stream > self.forgotten && frame.stream <= self.last_stream;
+                if is_known && !self.unended.contains(&frame.stream) {
+                    return Err(self.unexpected(frame.stream));
+                }
+                frame.has(END_STREAM)
+            }
+            RST_STREAM => true,
+            _ => false,
+        };
+        if is_ended {
+            self.unended.remove(&frame.stream);
+        }
+        Ok(())
+    }
+
+    /// RFC 9113, sections 5.1 and 5.1.1: a stream that was ended, or one whose number was left out.
+    fn unexpected(&self, stream: u32) -> Rule {
+        let opened_each = u64::from(self.last_stream) + 1 == self.streams * 2;
+        if opened_each || stream == self.last_stream { Rule::StreamClosed } else { Rule::Protocol }
     }
 }
 
@@ -309,15 +398,24 @@ fn marked(frame: Frame, payload: &[u8]) -> Option<Box<[u8]>> {
 
 /// A GOAWAY frame that tells why the connection is closed (RFC 9113, sections 6.8 and 7).
 #[must_use]
-pub fn calm_down(last_stream: u32) -> [u8; 17] {
+pub const fn goodbye(last_stream: u32, end: End) -> [u8; 17] {
+    let code = match end {
+        End::Broken(Rule::Protocol) => 0x1,
+        End::Broken(Rule::StreamClosed) => 0x5,
+        End::Broken(Rule::FrameSize) => 0x6,
+        End::Broken(Rule::Compression) => 0x9,
+        End::Cut(_) => 0xb,
+    };
     let [s, t, u, v] = last_stream.to_be_bytes();
-    [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, s, t, u, v, 0, 0, 0, ENHANCE_YOUR_CALM]
+    [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, s, t, u, v, 0, 0, 0, code]
 }
 
 const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
+const PRIORITY_FRAME: u8 = 0x2;
 const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
+const PING: u8 = 0x6;
 const GOAWAY: u8 = 0x7;
+const WINDOW_UPDATE: u8 = 0x8;
 const CONTINUATION: u8 = 0x9;
-const ENHANCE_YOUR_CALM: u8 = 0xb;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::allowance::Abuse;
-use super::frames::{Awaited, Malformed, PREFACE, Reader, Section, Step, calm_down};
+use super::frames::{Awaited, End, Malformed, PREFACE, Reader, Rule, Section, Step, goodbye};
 use super::hpack::Follower;
 use super::huffman;
 use crate::time::Moment;
@@ -26,11 +26,11 @@ fn headers(flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
 }
 
 /// Everything that reaches the library, and what was malformed on the way.
-fn passed(bytes: &[u8]) -> Result<(Vec<u8>, Vec<Malformed>), Abuse> {
+fn passed(bytes: &[u8]) -> Result<(Vec<u8>, Vec<Malformed>), End> {
     passed_by(&mut Reader::new(1000, NOW), bytes)
 }
 
-fn passed_by(reader: &mut Reader, bytes: &[u8]) -> Result<(Vec<u8>, Vec<Malformed>), Abuse> {
+fn passed_by(reader: &mut Reader, bytes: &[u8]) -> Result<(Vec<u8>, Vec<Malformed>), End> {
     let (mut out, mut found, mut rest) = (Vec::new(), Vec::new(), bytes.to_vec());
     loop {
         match reader.step(&rest, 0, NOW)? {
@@ -120,7 +120,7 @@ fn what_is_marked_has_neither_padding_nor_too_little_room() {
     let block = [b"\x82\x86\x04\x02/#".to_vec(), b"\x00\x01a\x01b".repeat(3_275)].concat();
     let mut reader = Reader::new(100_000, NOW);
     let bytes = with_preface(&[headers(END_HEADERS, 1, &block)]);
-    assert_eq!(passed_by(&mut reader, &bytes).err(), Some(Abuse::HeaderBlock));
+    assert_eq!(passed_by(&mut reader, &bytes).err(), Some(End::Cut(Abuse::HeaderBlock)));
 }
 
 #[test]
@@ -180,18 +180,59 @@ fn it_is_known_what_is_waited_for() {
 
 #[test]
 fn what_is_no_http_2_is_left_to_the_library() {
-    for bytes in [
-        b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n".to_vec(),
-        with_preface(&[frame(0, 0, 1, &[0; 16_385])]),
-        with_preface(&[headers(0, 1, REQUEST), frame(6, 0, 0, &[0; 8])]),
-        with_preface(&[frame(9, END_HEADERS, 1, REQUEST)]),
-        with_preface(&[headers(END_HEADERS | PADDED, 1, b"\x09\x82")]),
-        with_preface(&[headers(END_HEADERS, 1, b"\xff\xff\xff\xff\xff\x0f")]),
-        with_preface(&[headers(END_HEADERS, 1, b"\xbe")]),
-        with_preface(&[headers(END_HEADERS, 1, b"\x3f\xff\x7f")]),
+    let bytes = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\nwhatever follows";
+    assert_eq!(passed(bytes), Ok((bytes.to_vec(), vec![])));
+}
+
+#[test]
+fn what_breaks_a_rule_of_the_connection_ends_it_with_the_code_of_that_rule() {
+    for (rule, frames) in [
+        (Rule::FrameSize, vec![frame(0, 0, 1, &[0; 16_385])]),
+        (Rule::FrameSize, vec![frame(2, 0, 1, &[0; 4])]),
+        (Rule::FrameSize, vec![frame(3, 0, 1, &[0; 3])]),
+        (Rule::FrameSize, vec![frame(4, 0, 0, &[0; 9])]),
+        (Rule::FrameSize, vec![frame(4, 1, 0, &[0; 6])]),
+        (Rule::FrameSize, vec![frame(6, 0, 0, &[0; 7])]),
+        (Rule::FrameSize, vec![frame(8, 0, 0, &[0; 5])]),
+        (Rule::Protocol, vec![headers(0, 1, REQUEST), frame(6, 0, 0, &[0; 8])]),
+        (Rule::Protocol, vec![frame(9, END_HEADERS, 1, REQUEST)]),
+        (Rule::Protocol, vec![headers(END_HEADERS | PADDED, 1, b"\x09\x82")]),
+        (Rule::Compression, vec![headers(END_HEADERS, 1, b"\xff\xff\xff\xff\xff\x0f")]),
+        (Rule::Compression, vec![headers(END_HEADERS, 1, b"\xbe")]),
+        (Rule::Compression, vec![headers(END_HEADERS, 1, b"\x3f\xff\x7f")]),
     ] {
-        let more = [bytes, b"whatever follows".to_vec()].concat();
-        assert_eq!(passed(&more), Ok((more, vec![])));
+        assert_eq!(passed(&with_preface(&frames)), Err(End::Broken(rule)), "{frames:?}");
+    }
+}
+
+#[test]
+fn a_stream_that_its_client_has_ended_does_not_go_on() {
+    let (open, ended) = (END_HEADERS, END_HEADERS | END_STREAM);
+    for (rule, frames) in [
+        (Rule::StreamClosed, vec![headers(ended, 1, REQUEST), headers(ended, 1, REQUEST)]),
+        (Rule::StreamClosed, vec![headers(ended, 1, REQUEST), frame(0, 0, 1, b"x")]),
+        (
+            Rule::StreamClosed,
+            vec![headers(open, 1, REQUEST), frame(3, 0, 1, &[0; 4]), frame(0, 0, 1, b"x")],
+        ),
+        (
+            Rule::StreamClosed,
+            vec![headers(open, 1, REQUEST), frame(0, 1, 1, b"x"), frame(0, 0, 1, b"x")],
+        ),
+        (Rule::StreamClosed, vec![headers(ended, 5, REQUEST), headers(ended, 5, REQUEST)]),
+        (Rule::Protocol, vec![headers(ended, 5, REQUEST), headers(ended, 3, REQUEST)]),
+    ] {
+        assert_eq!(passed(&with_preface(&frames)), Err(End::Broken(rule)), "{frames:?}");
+    }
+}
+
+#[test]
+fn a_client_that_ends_nothing_costs_no_more_memory_and_loses_nothing() {
+    let mut reader = Reader::new(1000, NOW);
+    let opened = (0..5_000).map(|number| headers(END_HEADERS, number * 2 + 1, b"\x82\x86\x84"));
+    passed_by(&mut reader, &with_preface(&opened.collect::<Vec<_>>())).unwrap();
+    for stream in [1, 9_999] {
+        assert!(passed_by(&mut reader, &frame(0, 0, stream, b"x")).is_ok(), "{stream}");
     }
 }
 
@@ -208,13 +249,13 @@ fn floods_are_cut_and_a_header_block_is_bounded() {
         frame(0, 0, 1, b""),
         frame(0, PADDED, 1, &[9; 10]),
     ] {
-        assert_eq!(passed(&flood(frame.clone())), Err(Abuse::ControlFrames), "{frame:?}");
+        assert_eq!(passed(&flood(frame.clone())), Err(End::Cut(Abuse::ControlFrames)), "{frame:?}");
     }
-    assert_eq!(passed(&flood(frame(3, 0, 1, &[0; 4]))), Err(Abuse::Resets));
+    assert_eq!(passed(&flood(frame(3, 0, 1, &[0; 4]))), Err(End::Cut(Abuse::Resets)));
     let endless = [headers(0, 1, REQUEST), frame(9, 0, 1, b"").repeat(20_000)];
-    assert_eq!(passed(&with_preface(&endless)), Err(Abuse::ControlFrames));
+    assert_eq!(passed(&with_preface(&endless)), Err(End::Cut(Abuse::ControlFrames)));
     let large = [headers(0, 1, REQUEST), frame(9, 0, 1, &[0; 100]).repeat(20)];
-    assert_eq!(passed(&with_preface(&large)), Err(Abuse::HeaderBlock));
+    assert_eq!(passed(&with_preface(&large)), Err(End::Cut(Abuse::HeaderBlock)));
     // A body of small pieces is none.
     let bytes = flood(frame(0, 0, 1, b"x"));
     assert_eq!(passed(&bytes), Ok((bytes, vec![])));
@@ -223,7 +264,7 @@ fn floods_are_cut_and_a_header_block_is_bounded() {
 #[test]
 fn a_connection_is_closed_with_its_reason() {
     let bytes = frame(7, 0, 0, &[0, 0, 0, 7, 0, 0, 0, 11]);
-    assert_eq!(calm_down(7), *bytes);
+    assert_eq!(goodbye(7, End::Cut(Abuse::Resets)), *bytes);
 }
 
 /// How a field is written.
