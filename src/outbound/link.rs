@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use stamp_core::framing::AnswerLimits;
 use stamp_core::time::Moment;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::answer_gate::{AnswerGate, Watch};
 use super::body::RequestBody;
 use super::stream::{Counted, Sent, Stream};
 use crate::clock::Clock;
@@ -18,10 +21,9 @@ use crate::tls::UpstreamTls;
 
 pub use super::stream::LinkBytes;
 
-/// The largest answer head that is read (the edge's own limit for requests is 32 KiB).
-const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
-/// The most fields of an answer head.
-const ANSWER_FIELDS_MAX: usize = 200;
+/// What is read of an answer at most before its body (the edge's own limit for requests is 32 KiB).
+const ANSWER_LIMITS: AnswerLimits =
+    AnswerLimits { head_bytes_max: 64 * 1024, fields_max: 200, interim_max: 16 };
 
 /// A connection that one request at a time may use.
 #[derive(Debug)]
@@ -38,6 +40,19 @@ pub struct Link {
     pub connected_in: Duration,
     /// Requests that were sent over it before.
     pub used: u32,
+    watch: Arc<Watch>,
+}
+
+impl Link {
+    /// This request is sent over it next.
+    pub fn expect(&self, request: &Request<RequestBody>) {
+        self.watch.expect(request);
+    }
+
+    /// Is it of no more use: closed, or spoiled by what came over it?
+    pub fn is_over(&self) -> bool {
+        self.sender.is_closed() || self.watch.is_spoiled()
+    }
 }
 
 /// Why there is no connection.
@@ -88,10 +103,12 @@ pub async fn connect(
         .await
         .map_err(|_elapsed| ConnectError::Timeout(timeout))??;
     let counted = Counted::new(stream, Arc::clone(&bytes));
+    let watch = Arc::new(Watch::default());
+    let gate = AnswerGate::new(counted, Arc::clone(&watch), ANSWER_LIMITS);
     let (sender, connection) = http1::Builder::new()
-        .max_header_size(ANSWER_HEAD_BYTES_MAX)
-        .max_headers(ANSWER_FIELDS_MAX)
-        .handshake(TokioIo::new(counted))
+        .max_header_size(ANSWER_LIMITS.head_bytes_max)
+        .max_headers(ANSWER_LIMITS.fields_max)
+        .handshake(TokioIo::new(gate))
         .await
         .map_err(ConnectError::Handshake)?;
     tokio::task::spawn_local(async move {
@@ -101,7 +118,7 @@ pub async fn connect(
         }
         drop(permit);
     });
-    Ok(Link { sender, bytes, born, tls: tls.cloned(), connected_in, used: 0 })
+    Ok(Link { sender, bytes, born, tls: tls.cloned(), connected_in, used: 0, watch })
 }
 
 async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {

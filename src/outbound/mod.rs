@@ -1,5 +1,6 @@
 //! The way to the stamps: connections, their pools, and the probes. Knows nothing of tenants.
 
+mod answer_gate;
 pub mod body;
 pub mod link;
 pub mod pool;

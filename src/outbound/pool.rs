@@ -181,7 +181,7 @@ impl Pool {
     ) -> Option<Link> {
         loop {
             let Resting { mut link, .. } = self.resting.borrow_mut().pop_back()?;
-            if link.sender.is_closed() || now.since(link.born) > policy.lifetime_max {
+            if link.is_over() || now.since(link.born) > policy.lifetime_max {
                 continue;
             }
             if !UpstreamTls::is_same(link.tls.as_ref(), tls) {
@@ -228,7 +228,7 @@ impl Pool {
         // Another worker waits for a connection and this one does not need it: let it go.
         let needed_elsewhere =
             self.cell.pending.load(Ordering::Relaxed) > 0 && self.waiting.get() == 0;
-        if needed_elsewhere || link.sender.is_closed() {
+        if needed_elsewhere || link.is_over() {
             return;
         }
         link.used += 1;
@@ -240,9 +240,9 @@ impl Pool {
 
     /// Closes what rested too long or is closed already.
     pub fn sweep(&self, idle_timeout: Duration, now: Moment) {
-        self.resting.borrow_mut().retain(|resting| {
-            !resting.link.sender.is_closed() && now.since(resting.since) < idle_timeout
-        });
+        self.resting
+            .borrow_mut()
+            .retain(|resting| !resting.link.is_over() && now.since(resting.since) < idle_timeout);
     }
 
     /// Closes everything at rest.

@@ -90,7 +90,9 @@ impl Call<'_> {
         let before = Before { at: self.worker().now(), written, read };
         let timeout = view.live.timeouts.response_headers.min(self.time_left());
         place.pool.asked(before.at);
-        let sent = pin!(link.sender.try_send_request(self.request(view)));
+        let request = self.request(view);
+        link.expect(&request);
+        let sent = pin!(link.sender.try_send_request(request));
         let stamp = self.choice.stamp;
         let sent = match self
             .wait_for_head(course, place, Patience { began: before.at, timeout }, sent)
