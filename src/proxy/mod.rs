@@ -31,7 +31,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use http::header::{self, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use stamp_core::forwarded::Chain;
 use stamp_core::http2::head::Asked;
@@ -262,7 +262,9 @@ fn prepare(
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     let uri = origin_form(parts.uri)?;
-    Ok((Head { method: parts.method, uri, headers, upgrade: hop.upgrade }, body))
+    // RFC 9110, section 7.8: HTTP/1.0 knows no switch.
+    let upgrade = hop.upgrade.filter(|_| parts.version != Version::HTTP_10);
+    Ok((Head { method: parts.method, uri, headers, upgrade }, body))
 }
 
 /// The body, if there is one, and the framing fields that go with it, set from scratch.
