@@ -12,6 +12,7 @@ pub mod listen;
 pub mod outbound;
 pub mod proxy;
 pub mod settings;
+pub(crate) mod socket;
 pub mod source;
 pub mod state;
 pub mod telemetry;

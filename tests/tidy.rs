@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Lowest first. A module may use only itself and modules of lower layers.
 const LAYERS: &[&[&str]] = &[
-    &["clock", "diagnostics", "disk"],
+    &["clock", "diagnostics", "disk", "socket"],
     &["settings"],
     &["telemetry"],
     &["auth", "tls"],

@@ -26,6 +26,7 @@ use crate::proxy::wire::{ClientSocket, Phase, Wire, WireState};
 use crate::proxy::worker::Worker;
 use crate::proxy::{Caller, Client, ProxyError, respond};
 use crate::settings::{Protocol, Timeouts};
+use crate::socket;
 use crate::tls::downstream::Pace;
 
 /// How often a client that does not take its answer is looked at.
@@ -62,7 +63,7 @@ pub(super) enum Ended {
 impl Connection {
     /// Serves requests until the connection ends.
     pub(super) async fn serve(self, socket: TcpStream) {
-        if socket.set_nodelay(true).is_err() {
+        if socket::set_up(&socket).is_err() {
             return;
         }
         let _connected = self.worker.connected();

@@ -92,7 +92,9 @@ impl Connection {
         let (client, begun) = (Rc::new(client), Rc::clone(&streams));
         let service = service_fn(move |request| {
             let (client, line) = (Rc::clone(&client), Line::Stream(begun.begin()));
-            async move { Ok::<_, Infallible>(client.serve(request, line).await) }
+            // In a box, so that it is gone as soon as there is an answer: a client that takes its time
+            // for that keeps no more than the answer.
+            Box::pin(async move { Ok::<_, Infallible>(client.serve(request, line).await) })
         });
         let mut connection = builder.serve_connection(TokioIo::new(wire), service);
         drop(view);

@@ -17,6 +17,7 @@ use super::answer_gate::{AnswerGate, Watch};
 use super::body::RequestBody;
 use super::stream::{Counted, Sent, Stream};
 use crate::clock::Clock;
+use crate::socket;
 use crate::tls::UpstreamTls;
 
 pub use super::stream::LinkBytes;
@@ -126,7 +127,7 @@ async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(socket) => {
-                socket.set_nodelay(true).map_err(ConnectError::Socket)?;
+                socket::set_up(&socket).map_err(ConnectError::Socket)?;
                 return Ok(socket);
             }
             Err(error) => failed = ConnectError::Socket(error),

@@ -1,20 +1,31 @@
 //! The bytes of one client connection on their way to h2: `stamp_core::http2::frames` follows them,
 //! marks what is malformed and is hidden from us there, and ends what only costs.
 
+use std::cell::RefCell;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use stamp_core::http2::allowance::Abuse;
-use stamp_core::http2::frames::{Awaited, Reader, Step, calm_down};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use stamp_core::http2::frames::{
+    Awaited, FRAME_BYTES_MAX, FRAME_HEAD_BYTES, Reader, Step, calm_down,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{ClientSocket, Phase, READ_BYTES, WireState};
+use super::{ClientSocket, Phase, WireState};
 use crate::clock::Clock;
 use crate::proxy::streams::Streams;
+
+thread_local! {
+    /// What all connections of a worker are read into, so that one that rests holds no buffer.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into());
+}
+
+/// A frame of the largest size, and its head.
+const SCRATCH_BYTES: usize = FRAME_BYTES_MAX as usize + FRAME_HEAD_BYTES;
 
 /// The client's socket behind the gate.
 #[derive(Debug)]
@@ -46,8 +57,13 @@ impl FrameWire {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
-        self.buffer.reserve(READ_BYTES);
-        let read = ready!(pin!(self.socket.read_buf(&mut self.buffer)).poll(context))?;
+        let (socket, buffer) = (&mut self.socket, &mut self.buffer);
+        let read = ready!(SCRATCH.with_borrow_mut(|scratch| {
+            let mut scratch = ReadBuf::new(scratch);
+            ready!(Pin::new(socket).poll_read(context, &mut scratch))?;
+            buffer.extend_from_slice(scratch.filled());
+            Poll::Ready(io::Result::Ok(scratch.filled().len()))
+        }))?;
         self.ended = read == 0;
         self.state.count_read(read);
         Poll::Ready(Ok(read))
@@ -91,6 +107,9 @@ impl FrameWire {
         out.put_slice(self.buffer.get(..count).unwrap_or_default());
         self.buffer.advance(count);
         self.passing -= count;
+        if self.buffer.is_empty() && self.streams.open() == 0 {
+            self.buffer = BytesMut::new();
+        }
         count > 0
     }
 
