@@ -85,8 +85,9 @@ impl AnswerGate {
     }
 
     fn spoil(&self, why: Spoiled) -> io::Error {
-        self.watch.spoiled.store(true, Relaxed);
-        tracing::debug!(%why, "connection to a stamp is thrown away");
+        if !self.watch.spoiled.swap(true, Relaxed) {
+            tracing::debug!(%why, "connection to a stamp is thrown away");
+        }
         io::Error::new(io::ErrorKind::InvalidData, why)
     }
 
