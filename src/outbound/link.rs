@@ -12,10 +12,12 @@ use http::{Request, Response, Version};
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use stamp_core::framing::AnswerLimits;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{AnswerBody, AnswerError, Fate, Unanswered};
+use super::answer_gate::{AnswerGate, Watch};
 use super::body::RequestBody;
 use super::http2::{Connection, Made, Place, Room};
 use super::stream::{self, Counted, Stream};
@@ -29,6 +31,12 @@ pub use super::stream::LinkBytes;
 pub(super) const ANSWER_HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// The most fields of an answer head.
 pub(super) const ANSWER_FIELDS_MAX: usize = 200;
+/// What is read at most of an answer over HTTP/1.1 before its body.
+const ANSWER_LIMITS: AnswerLimits = AnswerLimits {
+    head_bytes_max: ANSWER_HEAD_BYTES_MAX as usize,
+    fields_max: ANSWER_FIELDS_MAX,
+    interim_max: 16,
+};
 
 /// What one request is sent over.
 #[derive(Debug)]
@@ -45,6 +53,7 @@ pub struct Http1 {
     sender: SendRequest<RequestBody>,
     made: Made,
     used: u32,
+    watch: Arc<Watch>,
 }
 
 /// Where a connection is made to, and how.
@@ -143,7 +152,10 @@ impl Link {
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<AnswerBody>, Unanswered>> {
         let sent = match self {
-            Self::Http1(link) => Sent::Http1(link.sender.try_send_request(request)),
+            Self::Http1(link) => {
+                link.watch.expect(&request);
+                Sent::Http1(link.sender.try_send_request(request))
+            }
             // Apart, so that requests over HTTP/1.1 do not carry its size.
             Self::Http2(place) => Sent::Http2(Box::pin(place.send(request))),
         };
@@ -172,9 +184,9 @@ fn unanswered(mut error: TrySendError<Request<RequestBody>>) -> Unanswered {
 }
 
 impl Http1 {
-    /// Is it closed?
-    pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+    /// Is it of no more use: closed, or spoiled by what came over it?
+    pub(super) fn is_over(&self) -> bool {
+        self.sender.is_closed() || self.watch.is_spoiled()
     }
 
     /// May a request be sent over it? One whose answer was just read may be a moment away from that.
@@ -257,10 +269,12 @@ async fn speak_http1(
     made: Made,
     permit: OwnedSemaphorePermit,
 ) -> Result<Box<Http1>, ConnectError> {
+    let watch = Arc::new(Watch::default());
+    let gate = AnswerGate::new(stream, Arc::clone(&watch), ANSWER_LIMITS);
     let (sender, connection) = http1::Builder::new()
-        .max_header_size(ANSWER_HEAD_BYTES_MAX as usize)
-        .max_headers(ANSWER_FIELDS_MAX)
-        .handshake(TokioIo::new(stream))
+        .max_header_size(ANSWER_LIMITS.head_bytes_max)
+        .max_headers(ANSWER_LIMITS.fields_max)
+        .handshake(TokioIo::new(gate))
         .await
         .map_err(|error| ConnectError::Http1(Arc::new(error)))?;
     tokio::task::spawn_local(async move {
@@ -270,7 +284,7 @@ async fn speak_http1(
         }
         drop(permit);
     });
-    Ok(Box::new(Http1 { sender, made, used: 0 }))
+    Ok(Box::new(Http1 { sender, made, used: 0, watch }))
 }
 
 async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {

@@ -1,6 +1,7 @@
 //! The way to the stamps: connections, their pools, and the probes. Knows nothing of tenants.
 
 pub mod answer;
+mod answer_gate;
 pub mod body;
 pub mod exchange;
 pub mod http2;

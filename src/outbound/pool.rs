@@ -230,7 +230,7 @@ impl Pool {
     async fn take_resting(&self, wish: Wish<'_>, policy: &PoolPolicy, now: Moment) -> Option<Link> {
         loop {
             let Resting { mut link, .. } = self.resting.borrow_mut().pop_back()?;
-            if link.is_closed() || now.since(link.made().born) > policy.lifetime_max {
+            if link.is_over() || now.since(link.made().born) > policy.lifetime_max {
                 continue;
             }
             if !wish.takes(policy, link.made().offer) {
@@ -303,7 +303,7 @@ impl Pool {
                 return;
             }
         };
-        if self.is_needed_elsewhere() || link.is_closed() {
+        if self.is_needed_elsewhere() || link.is_over() {
             return;
         }
         link.was_used();
@@ -321,7 +321,7 @@ impl Pool {
     /// Closes what rested too long, is too old, or is closed already.
     pub fn sweep(&self, policy: &PoolPolicy, now: Moment) {
         self.resting.borrow_mut().retain(|resting| {
-            !resting.link.is_closed() && now.since(resting.since) < policy.idle_timeout
+            !resting.link.is_over() && now.since(resting.since) < policy.idle_timeout
         });
         self.shared.sweep(policy, now);
         if self.is_needed_elsewhere() {

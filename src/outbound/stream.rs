@@ -2,12 +2,14 @@
 //! anything was sent, and whether anything came back, decides about repeats.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::task::{Context, Poll};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -84,6 +86,18 @@ impl Counted {
             Stream::Plain(_) => true,
             Stream::Tls(session) => agreed_on_http2(session),
         }
+    }
+
+    /// Is there nothing to read, not even the end? That TLS speaks of itself right after the handshake is
+    /// no noise: later it has nothing to say while nobody asks.
+    pub(super) fn is_quiet(&self) -> bool {
+        let socket = match &self.stream {
+            Stream::Plain(sent) => &sent.socket,
+            Stream::Tls(_) if self.bytes.read() == 0 => return true,
+            Stream::Tls(session) => &session.get_ref().0.socket,
+        };
+        let peeked = SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]);
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 

@@ -72,8 +72,8 @@ pub(super) struct FromStamp {
     /// What counts at the stamp until it has said all of the answer: how long the client takes to
     /// read that is nothing to it.
     pub(super) counts: Option<(Load, Flight)>,
-    /// The request's body, which may still be on its way.
-    pub(super) source: Option<Rc<BodySource>>,
+    /// Was the request through when the answer began?
+    pub(super) sent: Sent,
     /// The longest pause of the stamp.
     pub(super) idle: Duration,
     /// When the request must be over.
@@ -91,6 +91,22 @@ pub(super) enum Farewell {
     Reset,
     /// By trailers that say so: it is an RPC.
     Trailers,
+}
+
+/// How much of a request was sent when its answer began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// All of it.
+    Whole,
+    /// Its body was still on its way: what a stamp that answers so early makes of the rest is not known, so its
+    /// connection is not used again.
+    InPart,
+}
+
+impl Sent {
+    pub(super) fn of(body: Option<&Rc<BodySource>>) -> Self {
+        if body.is_none_or(|source| source.is_ended()) { Self::Whole } else { Self::InPart }
+    }
 }
 
 /// The answer was cut: the client sees that it is incomplete.
@@ -126,10 +142,10 @@ impl Answer {
 }
 
 impl FromStamp {
-    /// The answer is read to its end: the connection may serve again, if the request is through too.
+    /// The answer is read to its end: the connection may serve again, if the request was through before.
     fn give_back(&mut self) {
-        let through = self.source.as_ref().is_none_or(|source| source.is_ended());
-        if let Some(link) = self.link.take().filter(|_| through) {
+        let may_serve = self.sent == Sent::Whole;
+        if let Some(link) = self.link.take().filter(|_| may_serve) {
             self.pool.give_back(link, self.clock.now());
         }
         self.counts = None;

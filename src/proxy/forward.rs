@@ -22,7 +22,7 @@ use stamp_core::standing::{EndpointStanding, OutReason};
 use stamp_core::table::{Balance, Stamp};
 use stamp_core::time::Moment;
 
-use super::answer::{Ending, Farewell, FromStamp};
+use super::answer::{Ending, Farewell, FromStamp, Sent};
 use super::choose::needs;
 use super::error::ProxyError;
 use super::flights::Flight;
@@ -545,7 +545,7 @@ impl Call<'_> {
             link: Some(got.link),
             pool: Rc::clone(&place.pool),
             counts: Some((got.load, got.flight)),
-            source: self.body.clone(),
+            sent: Sent::of(self.body.as_ref()),
             idle: view.live.timeouts.response_body_idle,
             deadline: self.deadline.first(),
             farewell,

@@ -33,7 +33,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use http::header::{self, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use stamp_core::forwarded::Chain;
 use stamp_core::http2::head::Asked;
@@ -291,6 +291,8 @@ fn prepare(
     let length = if is_unsaid { Length::Unsaid } else { Length::Said };
     let uri = origin_form(parts.uri)?;
     let Hop { upgrade, takes_trailers } = hop;
+    // RFC 9110, section 7.8: HTTP/1.0 knows no switch.
+    let upgrade = upgrade.filter(|_| parts.version != Version::HTTP_10);
     Ok((Head { method: parts.method, uri, headers, upgrade, takes_trailers, length }, body))
 }
 

@@ -26,6 +26,7 @@ mod client_address;
 mod command_line;
 mod configuration_files;
 mod connections;
+mod corpus;
 mod demonstration;
 mod directory;
 mod downstream_tls;

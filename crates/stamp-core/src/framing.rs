@@ -1,6 +1,10 @@
-//! Where one HTTP/1.1 request ends and the next begins, read strictly (RFC 9112). Whatever two
-//! parsers could read in two ways is refused here, before any parser of a library sees it.
-//! The shell's `listen::wire` feeds this and hands on only what passed.
+//! Where one HTTP/1.1 request ends and the next begins, read strictly (RFC 9112); `answer` does the same for
+//! what stamps send. Whatever two parsers could read in two ways is refused here, before any parser of a
+//! library sees it. The shell's `proxy::wire` feeds this and hands on only what passed.
+
+mod answer;
+
+pub use answer::{AnswerBody, AnswerFault, AnswerLimits, Answers, Asked, read_answer_head};
 
 use http::Version;
 use memchr::{memchr, memmem};
@@ -100,7 +104,7 @@ pub fn read_head(head: &[u8], limits: HeadLimits) -> Result<BodyFraming, Framing
         if fields > limits.fields_max {
             return Err(FramingError::HeadTooLarge);
         }
-        let (name, value) = split_field(line)?;
+        let (name, value) = split_field(line, Underscores::Refused)?;
         seen.note(name, value)?;
     }
     if !lines.rest.is_empty() {
@@ -221,8 +225,18 @@ fn has_http_scheme(target: &[u8]) -> bool {
     begins(b"http://") || begins(b"https://")
 }
 
+/// May the name of a field hold an underscore?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Underscores {
+    /// Of a client: origins that map `-` and `_` to one variable cannot tell `X_Stamp_Id` from
+    /// `X-Stamp-Id`.
+    Refused,
+    /// Of a stamp: clients make no such thing of them.
+    Kept,
+}
+
 /// Name and value of a field line, the value without the white space around it.
-fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), FramingError> {
+fn split_field(line: &[u8], underscores: Underscores) -> Result<(&[u8], &[u8]), FramingError> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(Malformed("a field line is folded"));
     }
@@ -234,15 +248,20 @@ fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), FramingError> {
     if name.len() > FIELD_NAME_BYTES_MAX {
         return Err(FramingError::HeadTooLarge);
     }
-    // Origins that map `-` and `_` to one variable cannot tell X_Stamp_Id from X-Stamp-Id.
-    if name.contains(&b'_') {
+    if underscores == Underscores::Refused && name.contains(&b'_') {
         return Err(Malformed("a field name holds an underscore"));
     }
     let value = value.get(1..).unwrap_or_default();
-    if value.iter().any(|&byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f) {
+    if !is_text(value) {
         return Err(Malformed("a field value holds a control byte"));
     }
     Ok((name, value.trim_ascii()))
+}
+
+/// Does it hold no control byte but tabs? Every byte is looked at, which is quicker than to stop at one.
+fn is_text(bytes: &[u8]) -> bool {
+    let controls = |byte: u8| (byte < 0x20 && byte != b'\t') | (byte == 0x7f);
+    !bytes.iter().fold(false, |found, &byte| found | controls(byte))
 }
 
 /// RFC 9110, section 8.6: digits only, no list, no sign.
@@ -305,6 +324,7 @@ pub struct Chunks {
     digits: u8,
     extension_bytes: u32,
     trailer_bytes: u32,
+    underscores: Underscores,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -325,11 +345,23 @@ enum ChunkState {
 
 impl Default for Chunks {
     fn default() -> Self {
-        Self { state: ChunkState::Size, size: 0, digits: 0, extension_bytes: 0, trailer_bytes: 0 }
+        Self {
+            state: ChunkState::Size,
+            size: 0,
+            digits: 0,
+            extension_bytes: 0,
+            trailer_bytes: 0,
+            underscores: Underscores::Refused,
+        }
     }
 }
 
 impl Chunks {
+    /// The body of an answer.
+    fn of_answer() -> Self {
+        Self { underscores: Underscores::Kept, ..Self::default() }
+    }
+
     /// Is the body complete?
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -370,7 +402,12 @@ impl Chunks {
             (State::DataLf, b'\n') => Ok(State::Size),
             (State::TrailerStart, b'\r') => Ok(State::EndLf),
             (State::TrailerName, b':') => self.trailer(State::TrailerValue),
-            (State::TrailerStart | State::TrailerName, byte) if is_token(byte) && byte != b'_' => {
+            (State::TrailerStart | State::TrailerName, b'_')
+                if self.underscores == Underscores::Refused =>
+            {
+                Err(Malformed("the name of a trailer holds an underscore"))
+            }
+            (State::TrailerStart | State::TrailerName, byte) if is_token(byte) => {
                 self.trailer(State::TrailerName)
             }
             (State::TrailerValue, b'\r') => self.trailer(State::TrailerLf),

@@ -158,6 +158,18 @@ impl Connection {
             }
             Script::EchoAndCloseUnsaid => self.echo(place, 200, "").await.map(|()| Next::Close),
             Script::Raw(bytes) => self.write(bytes).await.map(|()| Next::Keep),
+            Script::RawUnread(bytes) => {
+                self.write(bytes).await?;
+                self.read_body(place).await?;
+                Ok(Next::Keep)
+            }
+            Script::RawAndLater(bytes, gate, later) => {
+                self.write(bytes).await?;
+                gate.passed().await;
+                self.write(later).await?;
+                self.change(|state| state.said_later += 1);
+                Ok(Next::Keep)
+            }
             Script::RawAndClose(bytes) | Script::RawBeforeBody(bytes) => {
                 self.write(bytes).await.map(|()| Next::Close)
             }

@@ -142,7 +142,9 @@ impl Playing {
             Script::Grpc => self.rpc(body, &mut answering).await?,
             Script::Raw(_)
             | Script::RawAndClose(_)
+            | Script::RawAndLater(..)
             | Script::RawBeforeBody(_)
+            | Script::RawUnread(_)
             | Script::Upgrade => {
                 panic!("{script:?} is of HTTP/1.1")
             }

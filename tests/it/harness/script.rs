@@ -19,8 +19,12 @@ pub enum Script {
     Raw(Vec<u8>),
     /// Send these bytes, close.
     RawAndClose(Vec<u8>),
+    /// Send these bytes, and those when the gate opens; keep the connection.
+    RawAndLater(Vec<u8>, Gate, Vec<u8>),
     /// Send these bytes before the body was read, and read none of it.
     RawBeforeBody(Vec<u8>),
+    /// Send these bytes before the body was read, then go on reading it.
+    RawUnread(Vec<u8>),
     /// Reset as soon as the head was read.
     ResetAfterHead,
     /// Reset as soon as the whole request was read.
@@ -52,7 +56,10 @@ pub enum Script {
 impl Script {
     /// Is the whole request read before anything else happens?
     pub fn reads_first(&self) -> bool {
-        let early = matches!(self, Self::RawBeforeBody(_) | Self::ResetAfterHead | Self::Upgrade);
+        let early = matches!(
+            self,
+            Self::RawBeforeBody(_) | Self::RawUnread(_) | Self::ResetAfterHead | Self::Upgrade
+        );
         !early && !matches!(self, Self::CloseWhenReused | Self::Gated(..) | Self::For(..))
     }
 }

@@ -113,6 +113,8 @@ pub struct State {
     pub bad_probes: usize,
     pub seen: Vec<Seen>,
     pub probes: usize,
+    /// What was sent after answers that were over.
+    pub said_later: usize,
     /// Connections that carried at least one request that was no probe.
     pub connections: usize,
     /// Those of them that the peer has ended.
@@ -198,6 +200,7 @@ impl Stamp {
             bad_probes: 0,
             seen: Vec::new(),
             probes: 0,
+            said_later: 0,
             connections: 0,
             ended: 0,
         };
@@ -328,6 +331,12 @@ impl Stamp {
     pub async fn reached_by(&self, count: usize) {
         let what = format!("{count} requests at stamp {}", self.name);
         eventually(&what, async || (self.count() >= count).then_some(())).await;
+    }
+
+    /// Waits until so much was sent after answers that were over.
+    pub async fn said_later(&self, count: usize) {
+        let said = async || (self.change(|state| state.said_later) >= count).then_some(());
+        eventually("what the stamp says later", said).await;
     }
 
     /// Waits until so many connections that carried requests were ended by the peer.
