@@ -1,10 +1,11 @@
 //! Developer commands: `cargo xtask ci`, `cargo xtask sim`, `cargo xtask mutants`,
-//! `cargo xtask loom`, `cargo xtask bench`, `cargo xtask fuzz`. Standard library only, so that they
+//! `cargo xtask interop`, `cargo xtask loom`, `cargo xtask bench`, `cargo xtask fuzz`. Standard library only, so that they
 //! build in a second.
 
 mod bench;
 mod failover;
 mod fuzz;
+mod interop;
 mod mutants;
 mod neighbour;
 mod reload;
@@ -20,6 +21,7 @@ usage: cargo xtask COMMAND
   sim [--seeds N]     core against its shadow model, 1000 seeds by default
   sim --seed S        one seed again; what breaks a law prints its history
   mutants [NAME]..    rules of core broken one at a time: the simulation must notice each
+  interop [CASE]..    clients and attackers of other makers (needs python3, curl, nghttp2-client, openssl)
   loom                the atomics that decide, in every order that two threads can have
   bench [--rounds N]  CPU per request and latency beside nginx, one worker each (needs nginx, wrk)
   bench failover [--rounds N] [SCENARIO]..
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
             Err(_) => return usage(),
         },
         ["mutants", names @ ..] => mutants::run(names),
+        ["interop", names @ ..] => interop::run_cases(names),
         ["loom"] => run::loom(),
         ["bench", "failover", "--rounds", rounds, names @ ..] => match rounds.parse() {
             Ok(rounds) => failover::run(rounds, names),

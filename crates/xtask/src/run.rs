@@ -24,10 +24,15 @@ pub(crate) fn root() -> PathBuf {
     own.ancestors().nth(2).map_or_else(|| PathBuf::from("."), PathBuf::from)
 }
 
-/// The release build of stampgate, wherever cargo puts builds.
-pub(crate) fn release_build() -> PathBuf {
+/// Where cargo puts builds.
+pub(crate) fn target() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    root().join(target).join("release/stampgate")
+    root().join(target)
+}
+
+/// The release build of stampgate.
+pub(crate) fn release_build() -> PathBuf {
+    target().join("release/stampgate")
 }
 
 /// Runs a program to its end; its failure is an error.
@@ -52,6 +57,7 @@ pub(crate) fn ci() -> Done {
     let doc = ["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"];
     run("cargo", &doc, &[("RUSTDOCFLAGS", "-D warnings")])?;
     run("cargo", &["test", "--locked"], &[])?;
+    crate::interop::run_cases(&[])?;
     crate::sim::run_many(crate::sim::SEEDS)?;
     loom()?;
     run("cargo", &["test", "--locked", "--benches"], &[])
