@@ -77,10 +77,11 @@ impl Connection {
             },
         };
         let client = Client::new(Rc::clone(&self.worker), (self.caller, self.listener), session);
+        // Boxed, so that none takes the room of the other.
         match protocol {
-            Protocol::Http1 => self.serve_http1((socket, begun), state, client).await,
+            Protocol::Http1 => Box::pin(self.serve_http1((socket, begun), state, client)).await,
             Protocol::Http2 | Protocol::Http2Clear => {
-                self.serve_http2((socket, begun), state, client).await;
+                Box::pin(self.serve_http2((socket, begun), state, client)).await;
             }
         }
     }
@@ -97,7 +98,8 @@ impl Connection {
         let (client, line) = (Rc::new(client), Line::Connection(Arc::clone(&state)));
         let service = service_fn(move |request| {
             let (client, line) = (Rc::clone(&client), line.clone());
-            async move { Ok::<_, Infallible>(client.serve(request, line).await) }
+            // Boxed: hyper keeps room for one from accept to close, and it is many times all else.
+            Box::pin(async move { Ok::<_, Infallible>(client.serve(request, line).await) })
         });
         let mut connection = http1::Builder::new()
             .max_header_size(limits.header_bytes_max.saturating_mul(2).max(HYPER_HEAD_BYTES_MIN))

@@ -3,10 +3,11 @@
 //! reaches hyper; `listen::connection` then answers for it.
 
 mod frames;
+mod scratch;
 mod socket;
 
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -15,13 +16,13 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf, BytesMut};
 use stamp_core::framing::{self, BodyFraming, Chunks, FramingError, HeadLimits};
 use stamp_core::http2::allowance::Abuse;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(crate) use frames::FrameWire;
 pub(crate) use socket::{ClientSocket, Metered};
 
-/// How much is read from the socket at a time while no large body passes.
-const READ_BYTES: usize = 8 * 1024;
+/// How much a client may send ahead before its request is answered.
+const AHEAD_BYTES_MAX: usize = 8 * 1024;
 
 /// Where a connection stands, as the timers see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,10 +237,7 @@ impl Wire {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
-        self.buffer.reserve(READ_BYTES);
-        // By `poll_read`, which knows that a short read emptied the socket: `try_read` would ask
-        // the kernel once more (measured: a call of recv for each request).
-        let read = ready!(pin!(self.socket.read_buf(&mut self.buffer)).poll(context))?;
+        let read = ready!(scratch::poll_fill(&mut self.socket, &mut self.buffer, context))?;
         self.ended = read == 0;
         self.state.count_read(read);
         Poll::Ready(Ok(read))
@@ -397,9 +395,12 @@ impl Wire {
         if self.state.answered.load(Relaxed) {
             self.gate = Gate::Head { scanned: 0 };
             self.state.set_phase(Phase::Idle);
+            if self.buffer.is_empty() {
+                scratch::rest(&mut self.buffer);
+            }
             return Poll::Ready(None);
         }
-        if self.buffer.len() >= READ_BYTES {
+        if self.buffer.len() >= AHEAD_BYTES_MAX {
             return Poll::Pending;
         }
         let filled = self.poll_fill(context);

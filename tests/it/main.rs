@@ -55,6 +55,7 @@ mod http2_hygiene;
 mod http2_tls;
 mod http2_websocket;
 mod identity;
+mod idle_memory;
 mod issuers;
 mod limits;
 mod load;

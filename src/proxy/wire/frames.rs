@@ -1,7 +1,6 @@
 //! The bytes of one client connection on their way to h2: `stamp_core::http2::frames` follows them,
 //! marks what is malformed and is hidden from us there, and ends what only costs.
 
-use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -10,23 +9,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use stamp_core::http2::frames::{
-    Awaited, End, FRAME_BYTES_MAX, FRAME_HEAD_BYTES, Reader, Step, goodbye,
-};
+use stamp_core::http2::frames::{Awaited, End, Reader, Step, goodbye};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::{ClientSocket, Phase, WireState};
+use super::{ClientSocket, Phase, WireState, scratch};
 use crate::clock::Clock;
 use crate::proxy::streams::Streams;
-
-thread_local! {
-    /// What all connections of a worker are read into, so that one that rests holds no buffer.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into());
-}
-
-/// A frame of the largest size, and its head.
-const SCRATCH_BYTES: usize = FRAME_BYTES_MAX as usize + FRAME_HEAD_BYTES;
 
 /// How long a client is listened to after our last word. Bytes of its that were not read would turn
 /// the close into a reset, and that would take our GOAWAY with it (RFC 9112, section 9.6).
@@ -88,13 +77,7 @@ impl FrameWire {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
-        let (socket, buffer) = (&mut self.socket, &mut self.buffer);
-        let read = ready!(SCRATCH.with_borrow_mut(|scratch| {
-            let mut scratch = ReadBuf::new(scratch);
-            ready!(Pin::new(socket).poll_read(context, &mut scratch))?;
-            buffer.extend_from_slice(scratch.filled());
-            Poll::Ready(io::Result::Ok(scratch.filled().len()))
-        }))?;
+        let read = ready!(scratch::poll_fill(&mut self.socket, &mut self.buffer, context))?;
         self.ended = read == 0;
         self.state.count_read(read);
         Poll::Ready(Ok(read))
@@ -139,7 +122,7 @@ impl FrameWire {
         self.buffer.advance(count);
         self.passing -= count;
         if self.buffer.is_empty() && self.streams.open() == 0 {
-            self.buffer = BytesMut::new();
+            scratch::rest(&mut self.buffer);
         }
         count > 0
     }
