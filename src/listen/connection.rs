@@ -1,7 +1,6 @@
 //! One client connection from accept to close: hyper reads and writes HTTP behind the wire's gate,
-//! and one timer watches whether the client keeps moving. What is of HTTP/2 alone is in `http2`.
+//! and one timer watches whether the client keeps moving. What is of one version is in `http1` and `http2`.
 
-use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,9 +8,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use stamp_core::rate::SlowPeer;
 use stamp_core::time::Moment;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -20,9 +16,8 @@ use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use super::{Admissions, Stop};
-use crate::proxy::line::Line;
 use crate::proxy::streams::Streams;
-use crate::proxy::wire::{ClientSocket, Phase, Wire, WireState};
+use crate::proxy::wire::{Phase, WireState};
 use crate::proxy::worker::Worker;
 use crate::proxy::{Caller, Client, ProxyError, respond};
 use crate::settings::{Protocol, Timeouts};
@@ -31,10 +26,10 @@ use crate::tls::downstream::Pace;
 
 /// How often a client that does not take its answer is looked at.
 const WRITE_CHECK: Duration = Duration::from_secs(1);
+/// After so long without a request a client is not expected to send one at once.
+const REST_AFTER: Duration = Duration::from_secs(1);
 /// How long a last answer may take to be sent before the connection is dropped.
 pub(super) const LAST_WORD: Duration = Duration::from_secs(1);
-/// hyper's own limits lie above ours, so that ours speak.
-const HYPER_HEAD_BYTES_MIN: usize = 64 * 1024;
 
 /// A connection that was accepted.
 #[derive(Debug)]
@@ -83,43 +78,6 @@ impl Connection {
             Protocol::Http2 | Protocol::Http2Clear => {
                 Box::pin(self.serve_http2((socket, begun), state, client)).await;
             }
-        }
-    }
-
-    async fn serve_http1(
-        &self,
-        socket: (ClientSocket, BytesMut),
-        state: Arc<WireState>,
-        client: Client,
-    ) {
-        let view = self.worker.view();
-        let limits = &view.live.limits;
-        let wire = Wire::new(socket, Arc::clone(&state), limits.of_head());
-        let (client, line) = (Rc::new(client), Line::Connection(Arc::clone(&state)));
-        let service = service_fn(move |request| {
-            let (client, line) = (Rc::clone(&client), line.clone());
-            // Boxed: hyper keeps room for one from accept to close, and it is many times all else.
-            Box::pin(async move { Ok::<_, Infallible>(client.serve(request, line).await) })
-        });
-        let mut connection = http1::Builder::new()
-            .max_header_size(limits.header_bytes_max.saturating_mul(2).max(HYPER_HEAD_BYTES_MIN))
-            .max_headers(limits.header_count_max.saturating_add(8))
-            .header_read_timeout(None)
-            .serve_connection(TokioIo::new(wire), service)
-            .with_upgrades();
-        drop(view);
-        let ended = self.watch(&mut connection, Watch::new(self, &state, None)).await;
-        let last_word = match ended {
-            Ended::ByHyper if state.phase() == Phase::Head => {
-                state.refused().map(ProxyError::Malformed)
-            }
-            Ended::TooSlow(Phase::Head) => Some(ProxyError::RequestTimeout),
-            Ended::ByHyper | Ended::TooSlow(_) | Ended::Cut => None,
-        };
-        if let Some(error) = last_word
-            && let Some(parts) = connection.into_parts()
-        {
-            self.refuse(parts.io.into_inner().into_socket(), &error).await;
         }
     }
 
@@ -192,7 +150,16 @@ impl Connection {
             if level == Stop::Now || state.is_cut_while_blocked() {
                 return Poll::Ready(Ended::Cut);
             }
-            watch.poll(context).map(Ended::TooSlow)
+            let ended = watch.poll(context).map(Ended::TooSlow);
+            if watch.rest == Rest::Due {
+                watch.rest = Rest::Taken;
+                connection.rest();
+                // Whoever takes over must be heard by this task.
+                if connection.drive(context).is_ready() {
+                    return Poll::Ready(Ended::ByHyper);
+                }
+            }
+            ended
         })
         .await
     }
@@ -211,23 +178,19 @@ async fn beyond(mut stop: watch::Receiver<Stop>, known: Stop) -> Stop {
 pub(super) trait Drive {
     fn drive(&mut self, context: &mut Context<'_>) -> Poll<()>;
     fn stop_gracefully(&mut self);
+    /// Nothing was asked for a while: what is not needed meanwhile may go.
+    fn rest(&mut self);
 }
 
-impl<S, B> Drive for http1::UpgradeableConnection<TokioIo<Wire>, S>
-where
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B> + Unpin,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: hyper::body::Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    Self: Future + Unpin,
-{
-    fn drive(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        Pin::new(self).poll(context).map(|_ended| ())
-    }
-
-    fn stop_gracefully(&mut self) {
-        Pin::new(self).graceful_shutdown();
-    }
+/// What a connection that is asked for nothing holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// All that it needs to serve.
+    NotYet,
+    /// The same, but it was not asked for a while.
+    Due,
+    /// The least.
+    Taken,
 }
 
 /// One connection's timer: set lazily, so that a request costs no timer at all.
@@ -240,6 +203,7 @@ pub(super) struct Watch<'c> {
     seen: (Phase, u64),
     since: Moment,
     armed: Moment,
+    rest: Rest,
     /// The timer knows this task.
     waits: bool,
     timer: Pin<Box<Sleep>>,
@@ -267,6 +231,7 @@ impl<'c> Watch<'c> {
             seen: (Phase::Fresh, 0),
             since,
             armed,
+            rest: Rest::NotYet,
             waits: false,
             slow: SlowPeer::default(),
             written: 0,
@@ -293,6 +258,7 @@ impl<'c> Watch<'c> {
         let seen = (self.state.phase(), self.state.heads());
         if seen != self.seen {
             self.seen = seen;
+            self.rest = Rest::NotYet;
             self.since = match seen.0 {
                 Phase::Fresh | Phase::Head => self.connection.worker.now(),
                 // A request that begins or ends reads the clock: no need to ask again.
@@ -328,6 +294,7 @@ impl<'c> Watch<'c> {
     /// When to look again.
     fn due(&self, now: Moment) -> Moment {
         match self.patience() {
+            Some(patience) if self.may_rest() => self.since.after(patience.min(REST_AFTER)),
             Some(patience) => self.since.after(patience),
             None => now.after(WRITE_CHECK),
         }
@@ -343,7 +310,15 @@ impl<'c> Watch<'c> {
         }
     }
 
+    /// Can hyper go, and has it not yet? It holds nothing back that the client does not take.
+    fn may_rest(&self) -> bool {
+        self.seen.0 == Phase::Idle && self.rest == Rest::NotYet && !self.state.is_write_blocked()
+    }
+
     fn is_too_slow(&mut self, now: Moment) -> bool {
+        if self.may_rest() && now.since(self.since) >= REST_AFTER {
+            self.rest = Rest::Due;
+        }
         if let Some(patience) = self.patience() {
             return now.since(self.since) >= patience;
         }

@@ -179,4 +179,7 @@ where
     fn stop_gracefully(&mut self) {
         Pin::new(self).graceful_shutdown();
     }
+
+    // h2 holds little at rest, and what both sides know of each other.
+    fn rest(&mut self) {}
 }

@@ -5,6 +5,7 @@ mod admit;
 mod bind;
 mod connection;
 mod handshake;
+mod http1;
 mod http2;
 mod inherited;
 mod proxied;

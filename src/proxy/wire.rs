@@ -232,6 +232,22 @@ impl Wire {
         self.socket
     }
 
+    /// Between two requests: waits until there is something to hand on, or an end to see.
+    pub(crate) fn poll_news(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while !self.ended {
+            let moved = match self.gate {
+                Gate::Head { .. } => ready!(self.poll_head(context)),
+                Gate::Closed => ready!(self.poll_closed(context)),
+                Gate::PassHead { .. } | Gate::Length { .. } | Gate::Chunked(_) => break,
+            };
+            // What is wrong shows again to whoever reads.
+            if moved.is_some() {
+                break;
+            }
+        }
+        Poll::Ready(())
+    }
+
     /// Reads once from the socket into the buffer. `Ok(0)` = the client will send no more.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.ended {
