@@ -40,8 +40,8 @@ impl Level {
     }
 }
 
-/// The level for this program's own lines; libraries only warn, and rustls not even that: what it
-/// warns of is what peers do, who could fill the log.
+/// The level for this program's own lines; libraries only warn, and rustls and h2 not even that: what
+/// they warn of is what peers do, who could fill the log.
 fn filter(level: LogLevel) -> EnvFilter {
-    EnvFilter::new(format!("warn,rustls=off,stampgate={0},stamp_core={0}", level.as_str()))
+    EnvFilter::new(format!("warn,rustls=off,h2=off,stampgate={0},stamp_core={0}", level.as_str()))
 }
