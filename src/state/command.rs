@@ -34,7 +34,8 @@ pub(super) enum Event {
     Command(Command),
     Journalled {
         entry: JournalEntry,
-        written: io::Result<Journal>,
+        journal: Journal,
+        written: io::Result<()>,
         done: OrderReply,
     },
     /// Every worker decides by the View that was in force when this was asked, or a later one.

@@ -2,7 +2,6 @@
 //! operator orders is journalled before it holds, and holds at every worker before it is answered.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -221,8 +220,17 @@ impl Control {
             }
             Event::AskedProbe(endpoint) => drop(self.probe_now.send(endpoint)),
             Event::Command(command) => self.take_command(command),
-            Event::Journalled { entry, written, done } => {
-                self.take_journalled(entry, written, done);
+            Event::Journalled { entry, journal, written, done } => {
+                self.journal = Some(journal);
+                match written {
+                    Ok(()) => self.commit(entry, done),
+                    Err(error) => {
+                        tracing::error!(%error, stamp = %entry.stamp, "an order could not be journalled");
+                        drop(done.send(Err(OrderError::Journal(error))));
+                    }
+                }
+                self.next_order();
+                self.close_journal();
             }
             Event::Acknowledged => self.unacknowledged -= 1,
             Event::WaitingKept => {
@@ -384,8 +392,9 @@ impl Control {
                 Ok(Decision::Commit(entry)) => {
                     let events = self.state.events.clone();
                     tokio::task::spawn_blocking(move || {
-                        let written = journal.append(&entry).map(|()| journal);
-                        drop(events.blocking_send(Event::Journalled { entry, written, done }));
+                        let written = journal.append(&entry);
+                        let journalled = Event::Journalled { entry, journal, written, done };
+                        drop(events.blocking_send(journalled));
                     });
                     return;
                 }
@@ -394,21 +403,8 @@ impl Control {
         self.journal = Some(journal);
     }
 
-    fn take_journalled(
-        &mut self,
-        entry: JournalEntry,
-        written: io::Result<Journal>,
-        done: OrderReply,
-    ) {
-        match written {
-            Err(error) => {
-                tracing::error!(%error, stamp = %entry.stamp, "an order could not be journalled");
-                // The file may hold half a line: it is not written to again in this process.
-                drop(done.send(Err(OrderError::Journal(error))));
-                return;
-            }
-            Ok(journal) => self.journal = Some(journal),
-        }
+    /// What is journalled holds from now on.
+    fn commit(&mut self, entry: JournalEntry, done: OrderReply) {
         let serves_again = entry.record.state.takes_requests();
         let stamp = entry.stamp.clone();
         self.fleet.commit(entry, self.state.clock.now());
@@ -417,8 +413,6 @@ impl Control {
         }
         self.publish_if_changed();
         self.await_workers(move || drop(done.send(Ok(Ordered::Done))));
-        self.next_order();
-        self.close_journal();
     }
 
     /// Nothing is written from now on; whoever asked learns when what is being written is on disk.

@@ -16,6 +16,8 @@ const NAME: &str = "operators.journal";
 #[derive(Debug)]
 pub(super) struct Journal {
     file: File,
+    /// Up to here it holds entries that are known to be on disk.
+    sound_bytes: u64,
 }
 
 /// Why the journal cannot be used.
@@ -77,13 +79,23 @@ impl Journal {
         let text: String = lines.collect();
         crate::disk::replace(&path, text.as_bytes()).map_err(at(&path))?;
         let file = OpenOptions::new().append(true).open(&path).map_err(at(&path))?;
-        Ok((Self { file }, replayed.records))
+        let sound_bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        Ok((Self { file, sound_bytes }, replayed.records))
     }
 
-    /// Writes one entry so that no crash can lose it.
+    /// Writes one entry so that no crash can lose it. What a write that failed has left is taken
+    /// away at once, or else before the next: it was never answered.
     pub(super) fn append(&mut self, entry: &JournalEntry) -> io::Result<()> {
-        self.file.write_all(journal::encode(entry).as_bytes())?;
-        self.file.sync_data()
+        if self.file.metadata()?.len() > self.sound_bytes {
+            self.file.set_len(self.sound_bytes)?;
+        }
+        let line = journal::encode(entry);
+        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
+        match written {
+            Ok(()) => self.sound_bytes += u64::try_from(line.len()).unwrap_or(u64::MAX),
+            Err(_) => drop(self.file.set_len(self.sound_bytes)),
+        }
+        written
     }
 }
 
@@ -121,6 +133,26 @@ mod tests {
         let (_, records) = Journal::open(directory.path()).unwrap();
         let (_, record) = records.into_iter().next().unwrap();
         assert_eq!(record.state, OperatorState::Draining);
+    }
+
+    #[test]
+    fn a_write_that_failed_leaves_nothing_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut journal, _) = Journal::open(directory.path()).unwrap();
+        journal.append(&entry(OperatorState::Draining)).unwrap();
+        let sound = fs::read(directory.path().join(NAME)).unwrap();
+        // Half a line came to the disk before it was full.
+        journal.file.write_all(b"0123").unwrap();
+        let reads_only = File::open(directory.path().join(NAME)).unwrap();
+        let writes = std::mem::replace(&mut journal.file, reads_only);
+        journal.append(&entry(OperatorState::Active)).unwrap_err();
+        journal.file = writes;
+        journal.append(&entry(OperatorState::Maintenance)).unwrap();
+        let text = fs::read(directory.path().join(NAME)).unwrap();
+        assert_eq!(
+            text,
+            [sound, journal::encode(&entry(OperatorState::Maintenance)).into()].concat()
+        );
     }
 
     #[test]
