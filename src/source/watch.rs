@@ -11,7 +11,6 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
 use super::{ReloadAsk, Reloader};
-use crate::settings::Settings;
 
 /// How often marks are compared when no notice came.
 const POLL: Duration = Duration::from_secs(5);
@@ -32,8 +31,7 @@ pub async fn run(reloader: Arc<Reloader>) {
             let pause = if watcher.is_some() { POLL } else { POLL_ALONE };
             drop(tokio::time::timeout(pause, noticed.recv()).await);
         }
-        wait_until_quiet(&mut noticed, &settings).await;
-        let now = marks_of(&paths);
+        let now = settled(&paths, settings.routing.debounce).await;
         if (now != marks || missed) && settings.routing.watch {
             reloader.reload(ReloadAsk::default()).await;
         }
@@ -46,9 +44,17 @@ pub async fn run(reloader: Arc<Reloader>) {
     }
 }
 
-/// An editor writes in several steps.
-async fn wait_until_quiet(noticed: &mut mpsc::Receiver<()>, settings: &Settings) {
-    while let Ok(Some(())) = tokio::time::timeout(settings.routing.debounce, noticed.recv()).await {
+/// The marks once they have stood still for so long: an editor writes in several steps. Notices do
+/// not count here: a log in the same directory gives them without end.
+async fn settled(paths: &[PathBuf], debounce: Duration) -> Vec<Mark> {
+    let mut last = marks_of(paths);
+    loop {
+        tokio::time::sleep(debounce).await;
+        let now = marks_of(paths);
+        if now == last {
+            return now;
+        }
+        last = now;
     }
 }
 

@@ -41,6 +41,22 @@ async fn a_file_replaced_by_an_editor_is_picked_up_again_and_again() {
 }
 
 #[tokio::test]
+async fn a_log_that_grows_beside_the_table_does_not_hold_its_changes_up() {
+    let pair = Pair::start().await;
+    let directory = pair.gateway.directory.path("");
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let noise = std::thread::spawn(move || {
+        while stopped.try_recv() == Err(tokio::sync::oneshot::error::TryRecvError::Empty) {
+            std::fs::write(directory.join("busy.log"), "a line").unwrap();
+        }
+    });
+    pair.gateway.directory.replace("routing.toml", &text(&pair, &moved()));
+    pair.gateway.serves(ACME, "b").await;
+    drop(stop);
+    noise.join().unwrap();
+}
+
+#[tokio::test]
 async fn a_file_behind_a_swapped_symlink_is_picked_up() {
     let (a, b) = (Stamp::start("a").await, Stamp::start("b").await);
     // As Kubernetes mounts a ConfigMap: file -> ..data/file, ..data -> a dated directory.

@@ -275,7 +275,6 @@ async fn a_certificate_of_the_wrong_authority_is_refused_by_the_stamp() {
 }
 
 #[tokio::test]
-#[ignore = "waits in vain in some runs: two changes of a file close together; cause not found"]
 async fn a_new_authority_takes_effect_without_a_restart_and_loses_nothing() {
     let case = Case::of(NAME).await;
     let next = Authority::new();
