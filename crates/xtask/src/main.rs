@@ -10,6 +10,7 @@ mod mutants;
 mod neighbour;
 mod reload;
 mod run;
+mod scene;
 mod sim;
 mod soak;
 

@@ -8,7 +8,6 @@ mod stamp;
 
 use std::time::Duration;
 
-use self::gateway::Gateway;
 use self::load::{Answers, Asking};
 use crate::failover::{now, sleep_until};
 use crate::run::{Done, print, root, say};
@@ -59,7 +58,7 @@ pub(crate) fn run(seconds: u32) -> Done {
     let mut broken = Vec::new();
     for run in &RUNS {
         say(run.name);
-        let gateway = Gateway::start(&directory, run.tier)?;
+        let gateway = gateway::start(&directory, run.tier)?;
         sleep_until(now() + WARM_UP);
         let (mut neighbours, noisy) = measure(run.noise, seconds);
         drop(gateway);

@@ -2,61 +2,19 @@
 //! admin plane is asked.
 
 use std::error::Error;
-use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use super::histogram::Histogram;
 use super::stamp::STAMPS;
 use super::tables::Tables;
-use crate::failover::{now, sleep_until};
-use crate::run::{Done, release_build};
+use crate::scene::{self, Gateway};
 
 pub(super) const PORT: u16 = 22_210;
 const ADMIN_PORT: u16 = 22_211;
 const LAG: &str = "stampgate_worker_lag_seconds_bucket";
-const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(super) struct Gateway {
-    child: Child,
-}
-
-impl Gateway {
-    /// Starts it with these tables, and waits until it listens.
-    pub(super) fn start(tables: &Tables) -> Result<Self, Box<dyn Error>> {
-        let directory = &tables.directory;
-        fs::write(directory.join("gateway.toml"), gateway_toml())?;
-        fs::write(directory.join("routing.toml"), routing_toml())?;
-        let mut command = Command::new(release_build());
-        command.args(["run", "-c"]).arg(directory.join("gateway.toml")).stdout(Stdio::null());
-        command.stderr(fs::File::create(directory.join("stderr.log"))?);
-        let mut gateway = Self { child: command.spawn()? };
-        gateway.wait_until_it_listens()?;
-        Ok(gateway)
-    }
-
-    fn wait_until_it_listens(&mut self) -> Done {
-        let due = now() + Duration::from_secs(20);
-        while now() < due {
-            if let Some(status) = self.child.try_wait()? {
-                return Err(format!("the gateway ended: {status}").into());
-            }
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).is_ok() {
-                return Ok(());
-            }
-            sleep_until(now() + Duration::from_millis(10));
-        }
-        Err("the gateway does not listen".into())
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
+/// Starts it with these tables, and waits until it listens.
+pub(super) fn start(tables: &Tables) -> Result<Gateway, Box<dyn Error>> {
+    Gateway::start(&tables.directory, (&gateway_toml(), &routing_toml()), PORT)
 }
 
 /// Lets the gateway read its files anew; how many tenants moved?
@@ -83,17 +41,9 @@ pub(super) fn lag() -> Result<Histogram, Box<dyn Error>> {
     if counts.is_empty() { Err(LAG.into()) } else { Ok(Histogram::of_cumulative(counts)) }
 }
 
-/// Asks the admin plane; the answer, head and all.
+/// Asks the admin plane; the answer, head and all, if it is good.
 fn ask(what: &str) -> Result<String, Box<dyn Error>> {
-    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, ADMIN_PORT))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    write!(
-        socket,
-        "{what} HTTP/1.1\r\nHost: 127.0.0.1:{ADMIN_PORT}\r\nConnection: close\r\n\
-         Content-Length: 0\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer)?;
+    let answer = scene::ask(ADMIN_PORT, what)?;
     if answer.starts_with("HTTP/1.1 200") { Ok(answer) } else { Err(answer.into()) }
 }
 

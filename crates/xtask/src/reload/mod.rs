@@ -12,7 +12,6 @@ mod witness;
 
 use std::time::{Duration, Instant};
 
-use self::gateway::Gateway;
 use self::histogram::{Histogram, side_by_side};
 use self::load::{Answers, Load};
 use self::tables::Tables;
@@ -55,7 +54,7 @@ struct Reload {
 pub(crate) fn run(seconds: u32) -> Done {
     stamp::start()?;
     let mut tables = Tables::write(&root().join("target/reload"))?;
-    let _gateway = Gateway::start(&tables)?;
+    let _gateway = gateway::start(&tables)?;
     say("the gateway serves a million tenants");
     Load { began: now(), rate: RATE, seconds: WARM_UP_SECONDS }.start().finish();
 

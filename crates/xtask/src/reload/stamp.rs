@@ -1,52 +1,15 @@
 //! Two stamps that answer at once with their name.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::thread;
-
-use crate::failover::message;
 use crate::run::Done;
+use crate::scene::{answer, serve};
 
 /// Names and ports.
 pub(super) const STAMPS: [(&str, u16); 2] = [("a", 22_201), ("b", 22_202)];
-const REQUEST_BYTES_MAX: usize = 16 * 1024;
-const STACK_BYTES: usize = 128 * 1024;
 
 /// Both serve until the process ends.
 pub(super) fn start() -> Done {
     for (name, port) in STAMPS {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
-        thread::Builder::new().spawn(move || {
-            for socket in listener.incoming().flatten() {
-                let thread = thread::Builder::new().stack_size(STACK_BYTES);
-                // A connection that ends, ends its thread: nothing else to do about it.
-                drop(thread.spawn(move || drop(converse(socket, name))));
-            }
-        })?;
+        serve(port, move |socket, _request| answer(socket, name))?;
     }
     Ok(())
-}
-
-fn converse(mut socket: TcpStream, name: &str) -> Done {
-    socket.set_nodelay(true)?;
-    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
-    let mut bytes = vec![0; REQUEST_BYTES_MAX];
-    let mut filled = 0;
-    loop {
-        let read = socket.read(bytes.get_mut(filled..).unwrap_or_default())?;
-        if read == 0 {
-            return Ok(());
-        }
-        filled += read;
-        let Some(request) = message::parse(bytes.get(..filled).unwrap_or_default()) else {
-            continue;
-        };
-        let (length, closes) = (request.length, request.closes);
-        socket.write_all(answer.as_bytes())?;
-        if closes {
-            return Ok(());
-        }
-        bytes.copy_within(length..filled, 0);
-        filled -= length;
-    }
 }

@@ -4,28 +4,25 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use super::stamp::STAMPS;
 use crate::failover::{now, sleep_until};
-use crate::run::{Done, release_build};
+use crate::scene::{self, LOG};
 
 pub(super) const PORT: u16 = 22_310;
 const ADMIN_PORT: u16 = 22_311;
 /// Tenants that stay where they are.
 pub(super) const TENANTS: usize = 20;
-const PATIENCE: Duration = Duration::from_secs(30);
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
 /// One of so many tables is wrong.
 const WRONG_EVERY: u32 = 4;
-const LOG: &str = "stderr.log";
 const PANICS: &str = "stampgate_panics_total ";
 
 pub(super) struct Gateway {
-    child: Child,
+    running: scene::Gateway,
     directory: PathBuf,
 }
 
@@ -57,36 +54,14 @@ pub(super) fn home(tenant: usize) -> &'static str {
 impl Gateway {
     /// Starts it, and waits until it listens.
     pub(super) fn start(directory: &Path) -> Result<Self, Box<dyn Error>> {
-        if directory.exists() {
-            fs::remove_dir_all(directory)?;
-        }
-        fs::create_dir_all(directory)?;
-        fs::write(directory.join("gateway.toml"), gateway_toml())?;
-        fs::write(directory.join("routing.toml"), routing_toml(0)?)?;
-        let mut command = Command::new(release_build());
-        command.args(["run", "-c"]).arg(directory.join("gateway.toml")).stdout(Stdio::null());
-        command.stderr(fs::File::create(directory.join(LOG))?);
-        let mut gateway = Self { child: command.spawn()?, directory: directory.to_owned() };
-        gateway.wait_until_it_listens()?;
-        Ok(gateway)
-    }
-
-    fn wait_until_it_listens(&mut self) -> Done {
-        let due = now() + Duration::from_secs(10);
-        while now() < due {
-            if let Some(status) = self.child.try_wait()? {
-                return Err(format!("the gateway ended: {status}").into());
-            }
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).is_ok() {
-                return Ok(());
-            }
-            sleep_until(now() + Duration::from_millis(10));
-        }
-        Err("the gateway does not listen".into())
+        scene::empty(directory)?;
+        let files = (&*gateway_toml(), &*routing_toml(0)?);
+        let running = scene::Gateway::start(directory, files, PORT)?;
+        Ok(Self { running, directory: directory.to_owned() })
     }
 
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        self.running.child.id()
     }
 
     /// Gives it the table of this number. That it takes what is right and refuses what is wrong is
@@ -110,12 +85,12 @@ impl Gateway {
     pub(super) fn end(mut self) -> Result<Vec<String>, Box<dyn Error>> {
         let metrics = ask("GET /metrics")?;
         let panics = metrics.lines().find_map(|line| line.strip_prefix(PANICS)).ok_or(PANICS)?;
-        Command::new("kill").arg(self.child.id().to_string()).status()?;
-        let due = now() + PATIENCE;
-        let mut ended = self.child.try_wait()?;
+        Command::new("kill").arg(self.running.child.id().to_string()).status()?;
+        let due = now() + ENDS_WITHIN;
+        let mut ended = self.running.child.try_wait()?;
         while ended.is_none() && now() < due {
             sleep_until(now() + Duration::from_millis(50));
-            ended = self.child.try_wait()?;
+            ended = self.running.child.try_wait()?;
         }
         let log = fs::read_to_string(self.directory.join(LOG))?;
         let told = log.lines().filter(|line| line.contains("panicked")).count();
@@ -133,25 +108,9 @@ impl Gateway {
     }
 }
 
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
 /// Asks the admin plane; the answer, head and all.
 fn ask(what: &str) -> Result<String, Box<dyn Error>> {
-    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, ADMIN_PORT))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    write!(
-        socket,
-        "{what} HTTP/1.1\r\nHost: 127.0.0.1:{ADMIN_PORT}\r\nConnection: close\r\n\
-         Content-Length: 0\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer)?;
-    Ok(answer)
+    scene::ask(ADMIN_PORT, what)
 }
 
 /// Connections stay idle for as long as it takes: that they end by themselves is not what is tried.
