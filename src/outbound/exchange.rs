@@ -15,10 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::answer::{AnswerBody, AnswerError, Fate, Unanswered};
 use super::body::RequestBody;
-use super::link::ANSWER_FIELDS_MAX;
-
-/// The most answers before the answer (1xx): a stamp has little to say in advance.
-const INTERIM_ANSWERS_MAX: u32 = 16;
+use super::link::ANSWER_LIMITS;
 
 /// A request's body on its way, unless it was away at once. It ends with its owner.
 #[derive(Debug)]
@@ -73,7 +70,7 @@ async fn final_answer(mut response: ResponseFuture) -> Result<Response<Arriving>
                 }
                 Poll::Ready(None) | Poll::Pending => break,
             }
-            if interim > INTERIM_ANSWERS_MAX {
+            if interim > ANSWER_LIMITS.interim_max {
                 let (error, fate) = (AnswerError::Interim, Fate::Unknown);
                 return Poll::Ready(Err(Unanswered { error, fate }));
             }
@@ -81,7 +78,7 @@ async fn final_answer(mut response: ResponseFuture) -> Result<Response<Arriving>
         Pin::new(&mut response).poll(context).map_err(|error| unanswered(error, Fate::Unknown))
     });
     let (head, stream) = answered.await?.into_parts();
-    if head.headers.len() > ANSWER_FIELDS_MAX {
+    if head.headers.len() > ANSWER_LIMITS.fields_max {
         return Err(Unanswered { error: AnswerError::Fields, fate: Fate::Unknown });
     }
     let body = Arriving::new(stream, &head.headers);

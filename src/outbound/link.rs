@@ -29,12 +29,10 @@ pub use super::stream::LinkBytes;
 
 /// The largest answer head that is read (the edge's own limit for requests is 32 KiB).
 pub(super) const ANSWER_HEAD_BYTES_MAX: u32 = 64 * 1024;
-/// The most fields of an answer head.
-pub(super) const ANSWER_FIELDS_MAX: usize = 200;
-/// What is read at most of an answer over HTTP/1.1 before its body.
-const ANSWER_LIMITS: AnswerLimits = AnswerLimits {
+/// What is read at most of an answer before its body. A stamp has little to say in advance (1xx).
+pub(super) const ANSWER_LIMITS: AnswerLimits = AnswerLimits {
     head_bytes_max: ANSWER_HEAD_BYTES_MAX as usize,
-    fields_max: ANSWER_FIELDS_MAX,
+    fields_max: 200,
     interim_max: 16,
 };
 
@@ -306,6 +304,3 @@ async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError
 pub fn literal_address(host: &str, port: u16) -> Option<SocketAddr> {
     host.parse().ok().map(|ip| SocketAddr::new(ip, port))
 }
-
-/// Shared handle type of resolved addresses.
-pub type Addresses = Arc<Vec<SocketAddr>>;
