@@ -24,8 +24,10 @@ use crate::settings::{Protocol, Timeouts};
 use crate::socket;
 use crate::tls::downstream::Pace;
 
-/// How often a client that does not take its answer is looked at.
-const WRITE_CHECK: Duration = Duration::from_secs(1);
+/// How often a client that is given an answer is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Why a client that does not take its answers was cut, in metrics.
+const TOO_SLOW: &str = "slow_reader";
 /// After so long without a request a client is not expected to send one at once.
 const REST_AFTER: Duration = Duration::from_secs(1);
 /// How long a last answer may take to be sent before the connection is dropped.
@@ -150,16 +152,25 @@ impl Connection {
             if level == Stop::Now || state.is_cut_while_blocked() {
                 return Poll::Ready(Ended::Cut);
             }
-            let ended = watch.poll(context).map(Ended::TooSlow);
-            if watch.rest == Rest::Due {
-                watch.rest = Rest::Taken;
-                connection.rest();
-                // Whoever takes over must be heard by this task.
+            while watch.is_due(context) {
+                // The socket answers when it is polled.
+                state.ask_outgoing();
                 if connection.drive(context).is_ready() {
                     return Poll::Ready(Ended::ByHyper);
                 }
+                match watch.look() {
+                    Look::Waits => {}
+                    Look::Rests => {
+                        connection.rest();
+                        // Whoever takes over must be heard by this task.
+                        if connection.drive(context).is_ready() {
+                            return Poll::Ready(Ended::ByHyper);
+                        }
+                    }
+                    Look::Ends(phase) => return Poll::Ready(Ended::TooSlow(phase)),
+                }
             }
-            ended
+            Poll::Pending
         })
         .await
     }
@@ -182,15 +193,14 @@ pub(super) trait Drive {
     fn rest(&mut self);
 }
 
-/// What a connection that is asked for nothing holds.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Rest {
-    /// All that it needs to serve.
-    NotYet,
-    /// The same, but it was not asked for a while.
-    Due,
-    /// The least.
-    Taken,
+/// What is to be done with a connection, after a look at it.
+enum Look {
+    /// Nothing yet.
+    Waits,
+    /// It was not asked for anything for a while: it may hold the least.
+    Rests,
+    /// Its client took too long.
+    Ends(Phase),
 }
 
 /// One connection's timer: set lazily, so that a request costs no timer at all.
@@ -203,13 +213,18 @@ pub(super) struct Watch<'c> {
     seen: (Phase, u64),
     since: Moment,
     armed: Moment,
-    rest: Rest,
+    /// It holds the least that a connection can.
+    rests: bool,
     /// The timer knows this task.
     waits: bool,
     timer: Pin<Box<Sleep>>,
+    /// As long as it holds us up,
     slow: SlowPeer,
-    written: u64,
-    checked: Moment,
+    /// and as long as the kernel holds something for it.
+    behind: SlowPeer,
+    /// What the client had taken when it was looked at last.
+    taken: u64,
+    looked: Moment,
 }
 
 impl<'c> Watch<'c> {
@@ -231,11 +246,12 @@ impl<'c> Watch<'c> {
             seen: (Phase::Fresh, 0),
             since,
             armed,
-            rest: Rest::NotYet,
+            rests: false,
             waits: false,
             slow: SlowPeer::default(),
-            written: 0,
-            checked: since,
+            behind: SlowPeer::with_pause(),
+            taken: 0,
+            looked: since,
         }
     }
 
@@ -253,12 +269,12 @@ impl<'c> Watch<'c> {
         }
     }
 
-    /// Ready when the client took too long.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Phase> {
+    /// Is it time to look?
+    fn is_due(&mut self, context: &mut Context<'_>) -> bool {
         let seen = (self.state.phase(), self.state.heads());
         if seen != self.seen {
             self.seen = seen;
-            self.rest = Rest::NotYet;
+            self.rests = false;
             self.since = match seen.0 {
                 Phase::Fresh | Phase::Head => self.connection.worker.now(),
                 // A request that begins or ends reads the clock: no need to ask again.
@@ -269,19 +285,19 @@ impl<'c> Watch<'c> {
                 self.arm(due);
             }
         }
-        while (!self.waits || self.timer.is_elapsed())
-            && self.timer.as_mut().poll(context).is_ready()
-        {
-            let now = self.connection.worker.now();
-            self.timeouts = self.connection.worker.view().live.timeouts.clone();
-            if self.is_too_slow(now) {
-                return Poll::Ready(self.seen.0);
-            }
-            // Never at once again, whatever the clocks say.
-            self.arm(self.due(now).max(now.after(Duration::from_millis(1))));
-        }
-        self.waits = true;
-        Poll::Pending
+        let is_due = (!self.waits || self.timer.is_elapsed())
+            && self.timer.as_mut().poll(context).is_ready();
+        self.waits = !is_due;
+        is_due
+    }
+
+    fn look(&mut self) -> Look {
+        let now = self.connection.worker.now();
+        self.timeouts = self.connection.worker.view().live.timeouts.clone();
+        let look = self.judge(now);
+        // Never at once again, whatever the clocks say.
+        self.arm(self.due(now).max(now.after(Duration::from_millis(1))));
+        look
     }
 
     fn arm(&mut self, due: Moment) {
@@ -294,9 +310,11 @@ impl<'c> Watch<'c> {
     /// When to look again.
     fn due(&self, now: Moment) -> Moment {
         match self.patience() {
-            Some(patience) if self.may_rest() => self.since.after(patience.min(REST_AFTER)),
+            Some(patience) if self.seen.0 == Phase::Idle && !self.rests => {
+                self.since.after(patience).min(now.after(REST_AFTER))
+            }
             Some(patience) => self.since.after(patience),
-            None => now.after(WRITE_CHECK),
+            None => now.after(LOOK_EVERY),
         }
     }
 
@@ -310,35 +328,49 @@ impl<'c> Watch<'c> {
         }
     }
 
-    /// Can hyper go, and has it not yet? It holds nothing back that the client does not take.
-    fn may_rest(&self) -> bool {
-        self.seen.0 == Phase::Idle && self.rest == Rest::NotYet && !self.state.is_write_blocked()
-    }
-
-    fn is_too_slow(&mut self, now: Moment) -> bool {
-        if self.may_rest() && now.since(self.since) >= REST_AFTER {
-            self.rest = Rest::Due;
-        }
-        if let Some(patience) = self.patience() {
-            return now.since(self.since) >= patience;
-        }
-        self.takes_too_slowly(now)
-    }
-
-    /// Does the client read its answer below the least rate?
-    fn takes_too_slowly(&mut self, now: Moment) -> bool {
+    fn judge(&mut self, now: Moment) -> Look {
+        let takes_all = self.note_outgoing(now);
         let least = self.connection.worker.view().live.limits.bytes_per_second();
+        if self.slow.patience(least).is_zero() || self.behind.patience(least).is_zero() {
+            self.state.give_up();
+            self.connection.worker.counts().cut(self.connection.listener, TOO_SLOW);
+            return Look::Ends(self.seen.0);
+        }
+        if self.patience().is_some_and(|patience| now.since(self.since) >= patience) {
+            return Look::Ends(self.seen.0);
+        }
+        let may_rest = self.seen.0 == Phase::Idle && !self.rests && takes_all;
+        if may_rest && now.since(self.since) >= REST_AFTER {
+            self.rests = true;
+            return Look::Rests;
+        }
+        Look::Waits
+    }
+
+    /// Does the client take its answer at the least rate? Says whether it took all of it. An answer
+    /// that is complete to hyper, and waits in the kernel, counts as well.
+    fn note_outgoing(&mut self, now: Moment) -> bool {
         if let Some(streams) = self.streams {
-            streams.end_slow(now, least);
+            streams.end_slow(now);
         }
-        let written = self.state.written_total();
-        let waited = now.since(std::mem::replace(&mut self.checked, now));
-        if !self.state.is_write_blocked() {
-            self.slow = SlowPeer::default();
-            self.written = written;
-            return false;
+        let waited = now.since(std::mem::replace(&mut self.looked, now));
+        let Some(outgoing) = self.state.take_outgoing() else {
+            return !self.state.is_write_blocked();
+        };
+        let before = std::mem::replace(&mut self.taken, outgoing.taken);
+        if !outgoing.waits {
+            (self.slow, self.behind) = (SlowPeer::default(), SlowPeer::with_pause());
+            return !self.state.is_write_blocked();
         }
-        self.slow.waited(waited.min(WRITE_CHECK * 2));
-        self.slow.patience(written.saturating_sub(self.written), least).is_zero()
+        let least = self.connection.worker.view().live.limits.bytes_per_second();
+        let waited = waited.min(LOOK_EVERY * 2);
+        for peer in [&mut self.slow, &mut self.behind] {
+            peer.moved(outgoing.taken.saturating_sub(before), least);
+        }
+        if self.state.is_write_blocked() {
+            self.slow.waited(waited);
+        }
+        self.behind.waited(waited);
+        false
     }
 }

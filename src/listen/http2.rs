@@ -90,8 +90,9 @@ impl Connection {
         let wire = FrameWire::new(socket, Arc::clone(&state), Rc::clone(&streams), (reader, clock));
         let builder = builder(Tasks { streams: Rc::clone(&streams) }, limits);
         let (client, begun) = (Rc::new(client), Rc::clone(&streams));
+        let least = limits.bytes_per_second();
         let service = service_fn(move |request| {
-            let (client, line) = (Rc::clone(&client), Line::Stream(begun.begin()));
+            let (client, line) = (Rc::clone(&client), Line::Stream(begun.begin(least)));
             // In a box, so that it is gone as soon as there is an answer: a client that takes its time
             // for that keeps no more than the answer.
             Box::pin(async move { Ok::<_, Infallible>(client.serve(request, line).await) })

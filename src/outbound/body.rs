@@ -180,6 +180,7 @@ impl SourceState {
             return Poll::Ready(Ok(Some(frame)));
         };
         self.seen = self.seen.saturating_add(data.len() as u64);
+        self.slow.moved(data.len() as u64, self.limits.bytes_per_second_min);
         if self.seen > self.limits.bytes_max {
             return Poll::Ready(Err(BodyFault::TooLarge));
         }
@@ -212,7 +213,7 @@ impl SourceState {
         context: &mut Context<'_>,
     ) -> Poll<Result<Option<Frame<Bytes>>, BodyFault>> {
         let since = *self.waiting_since.get_or_insert_with(|| self.clock.now());
-        let patience = self.slow.patience(self.seen, self.limits.bytes_per_second_min);
+        let patience = self.slow.patience(self.limits.bytes_per_second_min);
         let deadline = since.after(patience.min(self.limits.idle));
         let at = self.clock.instant(deadline);
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));

@@ -36,9 +36,10 @@ pub(crate) struct Stream {
     /// Since when the client does not take what it was given.
     given_at: Cell<Option<Moment>>,
     slow: Cell<SlowPeer>,
-    /// Bytes that the client took, and those that it is to take.
-    taken: Cell<u64>,
+    /// Bytes that the client is to take.
     given: Cell<u64>,
+    /// The least rate, in bytes a second.
+    least: u64,
 }
 
 /// Counts a stream as open until dropped.
@@ -58,16 +59,16 @@ impl Streams {
         })
     }
 
-    /// A stream for a request that has just come.
-    pub(crate) fn begin(&self) -> Rc<Stream> {
+    /// A stream for a request that has just come, whose client must keep this rate.
+    pub(crate) fn begin(&self, bytes_per_second_min: u64) -> Rc<Stream> {
         let stream = Rc::new(Stream {
             clock: self.clock,
             must_end: Cell::new(None),
             task: RefCell::default(),
             given_at: Cell::new(None),
             slow: Cell::default(),
-            taken: Cell::new(0),
             given: Cell::new(0),
+            least: bytes_per_second_min,
         });
         let mut known = self.known.borrow_mut();
         if known.len() == known.capacity().max(FORGET_AT) {
@@ -98,10 +99,10 @@ impl Streams {
     }
 
     /// Ends the streams that are taken below the least rate.
-    pub(crate) fn end_slow(&self, now: Moment, bytes_per_second_min: u64) {
+    pub(crate) fn end_slow(&self, now: Moment) {
         let known: Vec<_> = self.known.borrow().iter().filter_map(Weak::upgrade).collect();
         for stream in known {
-            if stream.is_too_slow(now, bytes_per_second_min) {
+            if stream.is_too_slow(now) {
                 stream.cut(MustEnd::TooSlow);
             }
         }
@@ -138,10 +139,10 @@ impl Stream {
     }
 
     pub(super) fn asked(&self) {
-        self.taken.set(self.given.get());
         if let Some(since) = self.given_at.take() {
             let mut slow = self.slow.get();
             slow.waited(self.clock.now().since(since));
+            slow.moved(self.given.take(), self.least);
             self.slow.set(slow);
         }
     }
@@ -151,10 +152,9 @@ impl Stream {
         self.given_at.set(Some(self.clock.now()));
     }
 
-    fn is_too_slow(&self, now: Moment, bytes_per_second_min: u64) -> bool {
+    fn is_too_slow(&self, now: Moment) -> bool {
         let Some(since) = self.given_at.get() else { return false };
-        let patience = self.slow.get().patience(self.taken.get(), bytes_per_second_min);
-        now.since(since) > patience
+        now.since(since) > self.slow.get().patience(self.least)
     }
 }
 

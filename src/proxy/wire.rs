@@ -18,6 +18,8 @@ use stamp_core::framing::{self, BodyFraming, Chunks, FramingError, HeadLimits};
 use stamp_core::http2::allowance::Abuse;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::socket::Outgoing;
+
 pub(crate) use frames::FrameWire;
 pub(crate) use socket::{ClientSocket, Metered};
 
@@ -53,6 +55,12 @@ pub(crate) struct WireState {
     /// The reading side must look again.
     news: AtomicBool,
     write_blocked: AtomicBool,
+    /// The connection wants to know what the kernel holds for the client. Its socket, deep within
+    /// hyper, tells when it is polled next.
+    asks: AtomicBool,
+    told: Mutex<Option<Outgoing>>,
+    /// The client is to see a reset.
+    resets: AtomicBool,
     /// The request under way must end, whatever it waits for.
     cut: AtomicBool,
     /// The task of the connection, which drives its requests.
@@ -132,6 +140,30 @@ impl WireState {
         if let Poll::Ready(Ok(written)) = written {
             self.written_total.store(self.written_total() + *written as u64, Relaxed);
         }
+    }
+
+    /// Asks the socket what the kernel holds for the client.
+    pub(crate) fn ask_outgoing(&self) {
+        self.asks.store(true, Relaxed);
+    }
+
+    /// What the socket told, if it was polled since.
+    pub(crate) fn take_outgoing(&self) -> Option<Outgoing> {
+        self.asks.store(false, Relaxed);
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn tell_outgoing(&self, outgoing: impl FnOnce() -> Option<Outgoing>) {
+        if self.asks.load(Relaxed) {
+            self.asks.store(false, Relaxed);
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = outgoing();
+        }
+    }
+
+    /// The connection is given up on a client that does not take what it was given: so that the
+    /// kernel keeps none of it, the client sees a reset.
+    pub(crate) fn give_up(&self) {
+        self.resets.store(true, Relaxed);
     }
 
     /// This task drives the connection.

@@ -118,7 +118,7 @@ pub struct WorkerCounts {
     pub handshakes: Vec<((u16, &'static str), u64)>,
     /// `proxy_protocol_refused_total`, by listener and reason.
     pub unproxied: Vec<((u16, &'static str), u64)>,
-    /// `http2_cut_total`, by listener and reason.
+    /// `clients_cut_total`, by listener and reason.
     pub cut: Vec<((u16, &'static str), u64)>,
     /// Panics that were caught and answered with 500.
     pub panics: u64,
@@ -153,7 +153,7 @@ impl WorkerCounts {
         add(&mut self.unproxied, (listener, reason), 1);
     }
 
-    /// Counts a connection over HTTP/2 that was closed since its client did nothing but cost.
+    /// Counts a connection that was closed since its client did nothing but cost.
     pub fn cut(&mut self, listener: u16, reason: &'static str) {
         add(&mut self.cut, (listener, reason), 1);
     }

@@ -17,7 +17,7 @@ const FLOOD: usize = 5_000;
 async fn counted(pair: &Pair, reason: &str, count: f64) {
     eventually(&format!("a client cut for {reason}"), async || {
         let labels = [("listener", "public"), ("reason", reason)];
-        (pair.gateway.metric("stampgate_http2_cut_total", &labels).await >= count).then_some(())
+        (pair.gateway.metric("stampgate_clients_cut_total", &labels).await >= count).then_some(())
     })
     .await;
 }

@@ -65,6 +65,7 @@ mod reload_refused;
 mod repeats;
 mod shutdown;
 mod silence;
+mod slow_readers;
 mod supervised;
 mod systemd;
 mod tiers;

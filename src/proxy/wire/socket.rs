@@ -4,6 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -11,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::WireState;
+use crate::socket;
 
 /// A client's connection.
 #[derive(Debug)]
@@ -21,7 +23,7 @@ pub(crate) enum ClientSocket {
     Tls(Box<TlsStream<Metered>>),
 }
 
-/// A socket that counts what it takes.
+/// A socket that counts what it takes, and tells what the client takes of it.
 #[derive(Debug)]
 pub(crate) struct Metered {
     socket: TcpStream,
@@ -31,6 +33,18 @@ pub(crate) struct Metered {
 impl Metered {
     pub(crate) const fn new(socket: TcpStream, state: Arc<WireState>) -> Self {
         Self { socket, state }
+    }
+
+    fn polled(&self) {
+        self.state.tell_outgoing(|| socket::outgoing(&self.socket));
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        if self.state.resets.load(Relaxed) {
+            socket::reset_on_drop(&self.socket);
+        }
     }
 }
 
@@ -98,7 +112,9 @@ impl AsyncRead for Metered {
         context: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_read(context, out)
+        let this = self.get_mut();
+        this.polled();
+        Pin::new(&mut this.socket).poll_read(context, out)
     }
 }
 
@@ -109,6 +125,7 @@ impl AsyncWrite for Metered {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.polled();
         let written = Pin::new(&mut this.socket).poll_write(context, bytes);
         this.state.count_written(&written);
         written
@@ -120,6 +137,7 @@ impl AsyncWrite for Metered {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.polled();
         let written = Pin::new(&mut this.socket).poll_write_vectored(context, slices);
         this.state.count_written(&written);
         written
@@ -130,7 +148,9 @@ impl AsyncWrite for Metered {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(context)
+        let this = self.get_mut();
+        this.polled();
+        Pin::new(&mut this.socket).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

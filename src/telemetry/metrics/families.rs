@@ -175,10 +175,10 @@ pub(super) const HANDSHAKES: Family = counter(
     &["listener", "result"],
     "TLS handshakes with clients: ok, resumed, or why there is no session.",
 );
-pub(super) const HTTP2_CUT: Family = counter(
-    "stampgate_http2_cut_total",
+pub(super) const CLIENTS_CUT: Family = counter(
+    "stampgate_clients_cut_total",
     &["listener", "reason"],
-    "HTTP/2 connections closed since their clients did nothing but cost: control_frames, resets, header_block.",
+    "Connections closed since their clients only cost: slow_reader; of HTTP/2 also control_frames, resets, header_block.",
 );
 pub(super) const NOT_AFTER: Family = gauge(
     "stampgate_tls_certificate_not_after_timestamp_seconds",

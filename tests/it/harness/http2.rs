@@ -106,7 +106,7 @@ struct Coming {
 
 /// A connection.
 pub struct Http2 {
-    stream: Stream,
+    pub stream: Stream,
     buffer: Vec<u8>,
     decoder: Decoder<'static>,
     streams: BTreeMap<u32, Coming>,
