@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -65,6 +66,15 @@ impl ReplayBudget {
         fits
     }
 
+    /// Takes room that there may not be.
+    fn overdraw(&self, bytes: u64) {
+        self.kept.set(self.kept.get().saturating_add(bytes));
+    }
+
+    fn has_room(&self) -> bool {
+        self.kept.get() < KEPT_BYTES_MAX
+    }
+
     fn give_back(&self, bytes: u64) {
         self.kept.set(self.kept.get().saturating_sub(bytes));
     }
@@ -85,8 +95,7 @@ struct SourceState {
     kept_bytes: u64,
     budget: Rc<ReplayBudget>,
     kept_trailers: Option<HeaderMap>,
-    /// Everything that came so far is in `kept`.
-    whole: bool,
+    keeps: Keeps,
     ended: bool,
     seen: u64,
     limits: BodyLimits,
@@ -94,6 +103,17 @@ struct SourceState {
     timer: Option<Pin<Box<Sleep>>>,
     waiting_since: Option<Moment>,
     slow: SlowPeer,
+}
+
+/// Is everything that came so far in `kept`?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeps {
+    /// Yes, and what comes must be: no stamp was given any of it.
+    All,
+    /// Yes, and what comes is if there is room.
+    WhatFits,
+    /// No.
+    Nothing,
 }
 
 impl BodySource {
@@ -111,7 +131,7 @@ impl BodySource {
             kept_bytes: 0,
             budget,
             kept_trailers: None,
-            whole: true,
+            keeps: Keeps::WhatFits,
             ended: false,
             seen: 0,
             limits,
@@ -130,7 +150,7 @@ impl BodySource {
 
     /// Can another attempt send the whole body?
     pub fn is_repeatable(&self) -> bool {
-        self.fault.get().is_none() && self.state.borrow().whole
+        self.fault.get().is_none() && self.state.borrow().keeps != Keeps::Nothing
     }
 
     /// Was it read to its end?
@@ -141,6 +161,25 @@ impl BodySource {
     /// Did any of the body leave for a stamp?
     pub fn is_untouched(&self) -> bool {
         self.state.borrow().seen == 0
+    }
+
+    /// Waits for all of the body before a stamp has any of it, as far as there is room to keep it: so
+    /// a client that is slow holds none of a stamp's connections. For a body of known length that
+    /// would be kept for repeats anyway.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the body.
+    pub async fn gather(self: &Rc<Self>) -> Result<(), BodyFault> {
+        self.state.borrow_mut().keeps = Keeps::All;
+        let mut reading = Reading { source: Rc::clone(self), place: 0, trailers_sent: false };
+        while !reading.is_over() && self.state.borrow().budget.has_room() {
+            if let Some(Err(fault)) = poll_fn(|context| reading.poll_frame(context)).await {
+                return Err(fault);
+            }
+        }
+        self.state.borrow_mut().keeps = Keeps::WhatFits;
+        Ok(())
     }
 
     /// The body for one attempt, from its start.
@@ -185,11 +224,19 @@ impl SourceState {
             return Poll::Ready(Err(BodyFault::TooLarge));
         }
         let bytes = data.len() as u64;
-        if self.whole && self.seen <= self.limits.replay_bytes && self.budget.take(bytes) {
+        let is_kept = match self.keeps {
+            Keeps::All => {
+                self.budget.overdraw(bytes);
+                true
+            }
+            Keeps::WhatFits => self.seen <= self.limits.replay_bytes && self.budget.take(bytes),
+            Keeps::Nothing => false,
+        };
+        if is_kept {
             self.kept_bytes += bytes;
             self.kept.push(data.clone());
         } else {
-            self.whole = false;
+            self.keeps = Keeps::Nothing;
             self.forget();
         }
         self.ended = self.incoming.is_end_stream();

@@ -270,6 +270,7 @@ async fn speak_http1(
     let watch = Arc::new(Watch::default());
     let gate = AnswerGate::new(stream, Arc::clone(&watch), ANSWER_LIMITS);
     let (sender, connection) = http1::Builder::new()
+        .max_buf_size(ANSWER_LIMITS.head_bytes_max)
         .max_header_size(ANSWER_LIMITS.head_bytes_max)
         .max_headers(ANSWER_LIMITS.fields_max)
         .handshake(TokioIo::new(gate))

@@ -188,7 +188,7 @@ const fn not_connected() -> Stopped {
     })
 }
 
-const fn error_of(fault: BodyFault) -> ProxyError {
+pub(super) const fn error_of(fault: BodyFault) -> ProxyError {
     match fault {
         BodyFault::TooLarge => ProxyError::BodyTooLarge,
         BodyFault::TooSlow => ProxyError::RequestTimeout,

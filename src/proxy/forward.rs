@@ -24,6 +24,7 @@ use stamp_core::time::Moment;
 
 use super::answer::{Ending, Farewell, FromStamp, Sent};
 use super::choose::needs;
+use super::deadline::Deadline;
 use super::error::ProxyError;
 use super::flights::Flight;
 use super::rpc::Manner;
@@ -52,25 +53,6 @@ pub(super) struct Call<'a> {
     pub(super) choice: Choice,
     pub(super) view: Rc<WorkerView>,
     pub(super) deadline: Deadline,
-}
-
-/// When a request must be over.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Deadline {
-    /// For the gateway (`request_total`).
-    pub(super) own: Option<Moment>,
-    /// For its client (`grpc-timeout`).
-    pub(super) clients: Option<Moment>,
-}
-
-impl Deadline {
-    /// The earlier of both.
-    fn first(self) -> Option<Moment> {
-        match (self.own, self.clients) {
-            (Some(own), Some(clients)) => Some(own.min(clients)),
-            (own, clients) => own.or(clients),
-        }
-    }
 }
 
 /// One first attempt in so many, by chance, pays into its stamp's retry budget, for all of them: so that not

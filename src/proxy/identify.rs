@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use http::Request;
-use hyper::body::Incoming;
 use stamp_core::claims::{Claims, TokenError, Verified};
 use stamp_core::identify::{self, Head, Peer};
 use stamp_core::resolve::{Target, resolve};
@@ -14,10 +13,10 @@ use crate::auth::{self, AuthError};
 use crate::tls::downstream::Session;
 
 /// Reads the clues of a request and resolves them.
-pub(super) fn target(
+pub(super) fn target<B>(
     worker: &Worker,
     view: &WorkerView,
-    request: &Request<Incoming>,
+    request: &Request<B>,
     peer: Peer,
 ) -> Result<Target, ProxyError> {
     let head = head_of(request);
@@ -41,10 +40,10 @@ pub(super) fn target(
 }
 
 /// Over TLS, a host is asked for over its own certificate alone.
-pub(super) fn check_certificate(
+pub(super) fn check_certificate<B>(
     worker: &Worker,
     session: Option<&Session>,
-    request: &Request<Incoming>,
+    request: &Request<B>,
 ) -> Result<(), ProxyError> {
     let Some(session) = session else { return Ok(()) };
     let (certificates, in_use) = session.certificates();
@@ -53,7 +52,7 @@ pub(super) fn check_certificate(
     Ok(())
 }
 
-fn head_of(request: &Request<Incoming>) -> Head<'_> {
+fn head_of<B>(request: &Request<B>) -> Head<'_> {
     Head {
         version: request.version(),
         authority: request.uri().authority().map(http::uri::Authority::as_str),

@@ -1,12 +1,13 @@
 //! The life of one request. Read `handle` first: it is the list of the stages.
 //!
-//! identify -> resolve -> admit -> choose -> forward -> respond -> record. Decisions are core's;
+//! identify -> resolve -> choose -> admit -> forward -> respond -> record. Decisions are core's;
 //! this module asks and carries out. It knows nothing of listeners, files or the admin plane.
 
 mod admit;
 mod answer;
 mod attempt;
 mod choose;
+mod deadline;
 mod error;
 pub mod explain;
 mod flights;
@@ -30,11 +31,13 @@ use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
+use stamp_core::admission;
 use stamp_core::forwarded::Chain;
 use stamp_core::http2::head::Asked;
 use stamp_core::identify::Peer;
@@ -44,7 +47,8 @@ use answer::Answer;
 pub(crate) use error::ProxyError;
 
 use answer::{Ending, FromStamp};
-use forward::{Call, Deadline};
+use deadline::Deadline;
+use forward::Call;
 use headers::{Hop, Provenance};
 use line::{Line, MustEnd};
 use record::Record;
@@ -186,43 +190,65 @@ async fn handle(
 
     let _admitted = worker.enter(live.limits.in_flight_max.get()).ok_or(ProxyError::Overloaded)?;
     identify::check_certificate(worker, client.session.as_ref(), &request)?;
-    let target = identify::target(worker, &view, &request, peer)?;
+    let mut target = identify::target(worker, &view, &request, peer)?;
     record.take_target(&target);
-    record.place = admit::admit(worker, &view, &target)?;
-    let method = MethodClass::of(request.method());
-    let (view, choice) = choose::found(worker, view, &target, method).await?;
-    let live = &view.live;
-
     if !live.limits.takes_body(request.body().size_hint().lower()) {
         return Err(ProxyError::BodyTooLarge);
     }
+    let method = MethodClass::of(request.method());
+    let deadline = Deadline::of(record.began, live.timeouts.request_total, patience);
+    let switch = request.headers().contains_key(header::UPGRADE) || asked == Asked::WebSocket;
+    let switch = switch.then(|| hyper::upgrade::on(&mut request));
+    let (parts, body) = request.into_parts();
+    let mut request = Request::from_parts(parts, ());
+    let length = Length::of(&body);
+    let (mut view, mut choice) = choose::found(worker, Rc::clone(&view), &target, method).await?;
+    let stamp = view.table.stamp(choice.stamp);
+    let is_small = length.is_at_most(stamp.retry.replay_bytes);
+    let body = body_source(&view, body, (manner, stamp.retry.replay_bytes), worker);
+    if let Some(body) = body.as_ref().filter(|_| is_small && manner == Manner::Http)
+        && admission::is_short(view.stamp(choice.stamp).in_flight(), stamp.places())
+    {
+        gather(worker, body, deadline, record).await?;
+        let now = worker.view();
+        if !Arc::ptr_eq(&now.table, &view.table) {
+            record.view = Some(Rc::clone(&now));
+            target = identify::target(worker, &now, &request, peer)?;
+            record.take_target(&target);
+        }
+        (view, choice) = choose::found(worker, now, &target, method).await?;
+    }
+    record.place = admit::admit(worker, &view, &target)?;
     if request.method() == Method::OPTIONS
         && headers::count_forwards(request.headers_mut()).is_none()
     {
         return Ok(Served::Own(own_options()));
     }
-    let switch = request.headers().contains_key(header::UPGRADE) || asked == Asked::WebSocket;
-    let switch = switch.then(|| hyper::upgrade::on(&mut request));
-    let (mut head, body) = prepare(client, &view, request, peer, record)?;
+    let mut head = prepare(client, &view, request, (peer, length), record)?;
     let handshake = match asked {
         Asked::WebSocket => Some(Handshake::begin(&mut head, &mut worker.dice())),
         Asked::Answer => None,
     };
-    let replay_bytes = view.table.stamp(choice.stamp).retry.replay_bytes;
-    let body = body_source(&view, body, (manner, replay_bytes), worker);
-    if let Some(tenant) = record.tenant()
-        && let Ok(tenant) = HeaderValue::from_str(tenant)
-    {
-        head.headers.insert(headers::X_STAMP_TENANT, tenant);
-    }
-    let deadline = Deadline {
-        own: live.timeouts.request_total.map(|total| record.began.after(total)),
-        clients: patience.map(|patience| record.began.after(patience)),
-    };
-    let view = Rc::clone(&view);
     let switch = switch.map(|client| Switch { client, handshake });
     let mut call = Call { client, target, method, head, body, switch, choice, view, deadline };
     forward::forward(&mut call, ending).await
+}
+
+/// Waits for a small body while its stamp is short of room. For that time the request counts neither
+/// there nor for its tenant.
+async fn gather(
+    worker: &Worker,
+    body: &Rc<BodySource>,
+    deadline: Deadline,
+    record: &mut Record,
+) -> Result<(), ProxyError> {
+    let began = worker.now();
+    let gathered = match deadline.first() {
+        Some(due) => worker.by(due, body.gather()).await,
+        None => Some(body.gather().await),
+    };
+    record.client_took = worker.now().since(began);
+    gathered.ok_or(ProxyError::RequestTimeout)?.map_err(attempt::error_of)
 }
 
 /// The fields that the gateway adds at most: room for them is made once.
@@ -252,21 +278,34 @@ pub(super) struct Head {
 /// Is it known how long a request's body is?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Length {
-    /// Its head says so, or there is none.
-    Said,
+    /// Its head says so, or there is none: so many bytes.
+    Said(u64),
     /// No.
     Unsaid,
+}
+
+impl Length {
+    fn of(body: &Incoming) -> Self {
+        if body.is_end_stream() {
+            return Self::Said(0);
+        }
+        body.size_hint().exact().map_or(Self::Unsaid, Self::Said)
+    }
+
+    fn is_at_most(self, bytes: u64) -> bool {
+        matches!(self, Self::Said(length) if length <= bytes)
+    }
 }
 
 fn prepare(
     client: &Client,
     view: &WorkerView,
-    request: Request<Incoming>,
-    peer: Peer,
+    request: Request<()>,
+    (peer, length): (Peer, Length),
     record: &mut Record,
-) -> Result<(Head, Incoming), ProxyError> {
+) -> Result<Head, ProxyError> {
     let worker = &client.worker;
-    let (parts, body) = request.into_parts();
+    let (parts, ()) = request.into_parts();
     let mut headers = parts.headers;
     headers::check_loop(&headers, worker.state().node())?;
     if let Some(authority) = parts.uri.authority()
@@ -284,16 +323,19 @@ fn prepare(
     let id = headers::set_request_id(&mut headers, wall_ms, &mut worker.dice());
     record.request_id = Some(id);
     headers::set_trace(&mut headers, &mut worker.dice());
-    let is_unsaid = !body.is_end_stream() && body.size_hint().exact().is_none();
-    if is_unsaid {
+    if length == Length::Unsaid {
         headers.remove(header::CONTENT_LENGTH);
     }
-    let length = if is_unsaid { Length::Unsaid } else { Length::Said };
+    if let Some(tenant) = record.tenant()
+        && let Ok(tenant) = HeaderValue::from_str(tenant)
+    {
+        headers.insert(headers::X_STAMP_TENANT, tenant);
+    }
     let uri = origin_form(parts.uri)?;
     let Hop { upgrade, takes_trailers } = hop;
     // RFC 9110, section 7.8: HTTP/1.0 knows no switch.
     let upgrade = upgrade.filter(|_| parts.version != Version::HTTP_10);
-    Ok((Head { method: parts.method, uri, headers, upgrade, takes_trailers, length }, body))
+    Ok(Head { method: parts.method, uri, headers, upgrade, takes_trailers, length })
 }
 
 /// The body, if there is one.

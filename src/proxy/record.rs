@@ -44,6 +44,8 @@ pub(crate) struct Record {
     /// From the first byte to a stamp to the last byte from it.
     pub(super) upstream: Duration,
     pub(super) upstream_began: Option<Moment>,
+    /// How long its client took to send what is not sent on before it is whole.
+    pub(super) client_took: Duration,
     pub(super) status: u16,
     pub(super) code: Option<&'static str>,
     pub(super) sent_bytes: u64,
@@ -76,6 +78,7 @@ impl Record {
             attempts: 0,
             upstream: Duration::ZERO,
             upstream_began: None,
+            client_took: Duration::ZERO,
             status: CLIENT_CLOSED_REQUEST,
             code: None,
             sent_bytes: 0,
@@ -121,9 +124,14 @@ impl Record {
         }
     }
 
+    /// What was neither the stamp's time nor the client's.
+    fn gateway_took(&self, took: Duration) -> Duration {
+        took.saturating_sub(self.upstream).saturating_sub(self.client_took)
+    }
+
     fn count(&self, took: Duration) {
         let mut counts = self.worker.counts();
-        counts.overhead.observe(took.saturating_sub(self.upstream));
+        counts.overhead.observe(self.gateway_took(took));
         self.count_share(took, &mut counts);
         let counts = counts.stamp(self.cell(self.stamp.or(self.home)).map(|cell| cell.number));
         let method = method_label(&self.method);
@@ -178,6 +186,7 @@ impl Record {
             code: self.code.or(self.why_broken),
             duration: took,
             upstream: self.upstream,
+            gateway: self.gateway_took(took),
         });
     }
 }

@@ -44,6 +44,8 @@ pub struct Entry<'a> {
     pub code: Option<&'a str>,
     pub duration: Duration,
     pub upstream: Duration,
+    /// What was neither the stamp's nor the client's part of it.
+    pub gateway: Duration,
 }
 
 #[derive(Serialize)]
@@ -140,7 +142,6 @@ impl AccessLog {
 }
 
 fn line_of<'a>(entry: &Entry<'a>) -> Line<'a> {
-    let (duration, upstream) = (entry.duration, entry.upstream);
     Line {
         ts: entry.wall.as_secs_f64(),
         method: entry.method,
@@ -161,9 +162,9 @@ fn line_of<'a>(entry: &Entry<'a>) -> Line<'a> {
         failover: entry.failover,
         attempts: entry.attempts,
         code: entry.code,
-        duration_s: duration.as_secs_f64(),
-        upstream_s: upstream.as_secs_f64(),
-        gateway_s: duration.saturating_sub(upstream).as_secs_f64(),
+        duration_s: entry.duration.as_secs_f64(),
+        upstream_s: entry.upstream.as_secs_f64(),
+        gateway_s: entry.gateway.as_secs_f64(),
     }
 }
 
@@ -231,6 +232,7 @@ mod tests {
             code: None,
             duration: Duration::from_millis(10),
             upstream: Duration::from_millis(8),
+            gateway: Duration::from_millis(2),
         };
         let line = serde_json::to_value(line_of(&entry)).unwrap();
         assert_eq!(line["stampgate.tenant"], "acme");

@@ -66,6 +66,7 @@ mod repeats;
 mod shutdown;
 mod silence;
 mod slow_readers;
+mod small_bodies;
 mod supervised;
 mod systemd;
 mod tiers;

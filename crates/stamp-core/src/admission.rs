@@ -238,5 +238,12 @@ pub fn let_in(in_flight: u32, in_flight_max: u32, rank: Rank) -> Result<u32, She
     Ok(in_flight + 1)
 }
 
+/// Is a stamp so full that a request should have its body before it takes one of the places? From
+/// half of them on: clients that send slowly hold no more.
+#[must_use]
+pub const fn is_short(in_flight: u32, places: u32) -> bool {
+    in_flight >= places.div_ceil(2)
+}
+
 #[cfg(test)]
 mod tests;

@@ -112,6 +112,20 @@ pub struct Stamp {
     pub failover: Vec<Edge>,
 }
 
+impl Stamp {
+    /// How many requests it has room for at a time, over HTTP/1.1 one a connection.
+    #[must_use]
+    pub fn places(&self) -> u32 {
+        match self.pool.protocol {
+            PoolProtocol::Http1 => {
+                let endpoints = u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX);
+                self.pool.connections_max.saturating_mul(endpoints).min(self.in_flight_max)
+            }
+            PoolProtocol::Http2OverTls | PoolProtocol::Http2InTheClear => self.in_flight_max,
+        }
+    }
+}
+
 /// One address inside a stamp.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {

@@ -179,3 +179,11 @@ proptest! {
         prop_assert_eq!(is_in.last().copied(), Some(in_flight < in_flight_max));
     }
 }
+
+#[test]
+fn a_stamp_is_short_of_room_from_half_of_its_places_on() {
+    for (places, full_from) in [(1, 1), (2, 1), (3, 2), (4, 2), (256, 128), (u32::MAX, 1 << 31)] {
+        assert!(!is_short(full_from - 1, places), "{places}");
+        assert!(is_short(full_from, places), "{places}");
+    }
+}
