@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::access;
 use crate::admin::audit::Audit;
-use crate::admin::{AdminState, Clients, Parts};
+use crate::admin::{AdminState, Clients, Parts, Presence};
 use crate::clock::Clock;
 use crate::diagnostics::Report;
 use crate::listen::{self, Admissions, BindError, Bound, Inherited, Stop};
@@ -89,8 +89,8 @@ pub struct Gateway {
     estate: Estate,
     directory: PathBuf,
     upgrades: mpsc::Receiver<UpgradeAsk>,
-    /// Ends the admin plane.
-    admin_ends: watch::Sender<bool>,
+    /// The admin plane, and its end.
+    admin: Arc<watch::Sender<Presence>>,
 }
 
 /// Where a gateway listens.
@@ -173,7 +173,7 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
     announce(&settings, &addresses)?;
     // Before the admin plane: what is decided here, the process before this one will not know of.
     upgrade::tell_former().map_err(system("tell the former process"))?;
-    let admin_ends = serve_admin(&control, admin_listeners, parts);
+    let presence = serve_admin(&control, admin_listeners, parts);
     notify::serving(&state);
     control.spawn(notify::keep_watchdog(Arc::clone(&state)));
     Ok(Gateway {
@@ -189,7 +189,7 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
         estate,
         directory: settings.state_directory.clone(),
         upgrades,
-        admin_ends,
+        admin: presence,
     })
 }
 
@@ -286,20 +286,17 @@ fn serve_admin(
     control: &Runtime,
     listeners: admin::Listeners,
     parts: Parts,
-) -> watch::Sender<bool> {
-    let (ends, mut ending) = watch::channel(false);
+) -> Arc<watch::Sender<Presence>> {
+    let presence = Arc::new(watch::Sender::new(Presence::Open));
+    let told = Arc::clone(&presence);
     control.spawn(async move {
         let state = AdminState::new(parts);
-        let ending = async move {
-            if ending.wait_for(|ends| *ends).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
-        if let Err(error) = admin::serve(listeners, state, ending).await {
+        if let Err(error) = admin::serve(listeners, state, &told).await {
             tracing::error!(%error, "the admin plane ended");
+            told.send_replace(Presence::Closed);
         }
     });
-    ends
+    presence
 }
 
 impl Gateway {
@@ -326,10 +323,10 @@ impl Gateway {
 
     /// Returns when the process is asked to end, or is not needed any more.
     fn await_end(&mut self) -> Ending {
-        let Self { control, signals, access_log, reloader, level, state, .. } = self;
+        let Self { control, signals, access_log, reloader, level, state, admin, .. } = self;
         let (upgrades, estate, directory) = (&mut self.upgrades, &self.estate, &self.directory);
         control.block_on(async {
-            let upgrading = Upgrading { state, reloader, estate, directory };
+            let upgrading = Upgrading { state, reloader, estate, directory, admin };
             let mut under_way: Pin<Box<dyn Future<Output = Option<u32>> + '_>> =
                 Box::pin(std::future::pending());
             let mut is_under_way = false;
@@ -368,7 +365,6 @@ impl Gateway {
     /// Another process serves: ends as soon as nobody is connected any more, and at the deadline.
     fn leave(self) {
         tracing::info!("another process has taken over");
-        self.admin_ends.send_replace(true);
         self.wind_up(Stop::Handover, Duration::ZERO);
     }
 
@@ -434,6 +430,7 @@ struct Upgrading<'a> {
     reloader: &'a Arc<Reloader>,
     estate: &'a Estate,
     directory: &'a Path,
+    admin: &'a watch::Sender<Presence>,
 }
 
 impl Upgrading<'_> {
@@ -442,7 +439,13 @@ impl Upgrading<'_> {
         tracing::info!("upgrading");
         let upgraded = self.try_run().await;
         match &upgraded {
-            Ok(pid) => tracing::info!(pid, "the new process serves"),
+            Ok(pid) => {
+                tracing::info!(pid, "the new process serves");
+                // Whoever has heard of it asks the new process.
+                self.admin.send_replace(Presence::Ending);
+                let closed = |presence: &Presence| *presence == Presence::Closed;
+                drop(self.admin.subscribe().wait_for(closed).await);
+            }
             Err(error) => {
                 tracing::error!(%error, "not upgraded; this process goes on");
                 self.take_back().await;

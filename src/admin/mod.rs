@@ -44,7 +44,7 @@ use audit::{Attempt, Audit};
 use problem::Problem;
 use view::{CheckView, InfoView, ReadyView};
 
-pub use serve::{Listeners, bind_unix, serve};
+pub use serve::{Listeners, Presence, bind_unix, serve};
 
 /// What the admin plane tells of and acts on.
 #[derive(Debug)]

@@ -73,12 +73,23 @@ pub fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves until `shutdown` ends, then lets requests finish that are being answered. To be called once the data listeners are bound and a table is in force: that is
-/// what `/readyz` tells from the first answer on.
+/// Is the admin plane there?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Presence {
+    /// For everybody.
+    Open,
+    /// It is asked to end.
+    Ending,
+    /// For those alone that are connected: another process answers whoever comes now.
+    Closed,
+}
+
+/// Serves until it is asked to end, then says that it is closed and lets requests finish that are being answered. To be called once the data
+/// listeners are bound and a table is in force: that is what `/readyz` tells from the first answer on.
 pub async fn serve(
     listeners: Listeners,
     admin: Arc<AdminState>,
-    shutdown: impl Future<Output = ()>,
+    presence: &watch::Sender<Presence>,
 ) -> io::Result<()> {
     let (stop, shutdown_seen) = watch::channel(false);
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -93,11 +104,13 @@ pub async fn serve(
         let server = Server::new(&admin, Door::UnixSocket, &connections, &shutdown_seen);
         tasks.spawn(server.run(async move || Ok(listener.accept().await?.0)));
     }
-    shutdown.await;
+    // The sender is here: there is an end to wait for.
+    drop(presence.subscribe().wait_for(|presence| *presence >= Presence::Ending).await);
     stop.send_replace(true);
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(io::Error::other)?;
     }
+    presence.send_replace(Presence::Closed);
     // All permits are back when the last connection is closed.
     let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
     let closed = tokio::time::timeout(CLOSED_WITHIN, connections.acquire_many(all)).await;

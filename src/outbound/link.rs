@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use stamp_core::framing::AnswerLimits;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::AbortHandle;
 
 use super::answer::{AnswerBody, AnswerError, Fate, Unanswered};
 use super::answer_gate::{AnswerGate, Watch};
@@ -52,6 +53,8 @@ pub struct Http1 {
     made: Made,
     used: u32,
     watch: Arc<Watch>,
+    /// Drives it, and holds its place in the pool.
+    driver: AbortHandle,
 }
 
 /// Where a connection is made to, and how.
@@ -137,6 +140,16 @@ impl Link {
         match self {
             Self::Http1(link) => link.used,
             Self::Http2(place) => place.before(),
+        }
+    }
+
+    /// Ends it, whatever is still under way: hyper would go on sending a body for as long as its client
+    /// takes.
+    pub fn close(self) {
+        match self {
+            Self::Http1(link) => link.driver.abort(),
+            // The stream is reset.
+            Self::Http2(place) => drop(place),
         }
     }
 
@@ -276,14 +289,14 @@ async fn speak_http1(
         .handshake(TokioIo::new(gate))
         .await
         .map_err(|error| ConnectError::Http1(Arc::new(error)))?;
-    tokio::task::spawn_local(async move {
+    let driver = tokio::task::spawn_local(async move {
         let ended = connection.with_upgrades().await;
         if let Err(error) = ended {
             tracing::trace!(%error, "connection to a stamp ended");
         }
         drop(permit);
     });
-    Ok(Box::new(Http1 { sender, made, used: 0, watch }))
+    Ok(Box::new(Http1 { sender, made, used: 0, watch, driver: driver.abort_handle() }))
 }
 
 async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {

@@ -144,11 +144,20 @@ impl Answer {
 impl FromStamp {
     /// The answer is read to its end: the connection may serve again, if the request was through before.
     fn give_back(&mut self) {
-        let may_serve = self.sent == Sent::Whole;
-        if let Some(link) = self.link.take().filter(|_| may_serve) {
-            self.pool.give_back(link, self.clock.now());
+        if let Some(link) = self.link.take() {
+            match self.sent {
+                Sent::Whole => self.pool.give_back(link, self.clock.now()),
+                Sent::InPart => link.close(),
+            }
         }
         self.counts = None;
+    }
+
+    /// The answer is given up, and the stamp sees it.
+    fn give_up(&mut self) {
+        if let Some(link) = self.link.take() {
+            link.close();
+        }
     }
 
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
@@ -161,7 +170,7 @@ impl FromStamp {
             return Poll::Ready(None);
         };
         let Ok(frame) = frame else {
-            self.link = None;
+            self.give_up();
             return Poll::Ready(Some(Err(Cut::BrokeOff)));
         };
         if self.incoming.is_end_stream() {
@@ -178,7 +187,7 @@ impl FromStamp {
 
     /// The client sees that the answer is incomplete, and so does the stamp.
     fn cut(&mut self, why: MustEnd) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        self.link = None;
+        self.give_up();
         Poll::Ready(Some(Err(Cut::MustEnd(why))))
     }
 
@@ -192,7 +201,7 @@ impl FromStamp {
             Box::pin(tokio::time::sleep_until(self.clock.instant(due)))
         });
         ready!(timer.as_mut().poll(context));
-        self.link = None;
+        self.give_up();
         let is_over = self.deadline.is_some_and(|deadline| deadline <= self.clock.now());
         Poll::Ready(Some(Err(if is_over { Cut::DeadlineOver } else { Cut::TooSlow })))
     }

@@ -1,8 +1,8 @@
 //! Stamps that break the protocol: a clear 502, and the connection is never used again.
 
 use crate::harness::gateway::Plan;
-use crate::harness::http1::{Broken, get};
-use crate::harness::scene::{ACME, Pair, pair_without_edge};
+use crate::harness::http1::{Broken, Request, get};
+use crate::harness::scene::{ACME, Pair, pair_with, pair_without_edge};
 use crate::harness::script::{Gate, Script, plain};
 use crate::harness::stamp::Stamp;
 use crate::harness::tls::Authority;
@@ -144,12 +144,33 @@ async fn an_answer_that_has_no_body_and_sends_one_never_reaches_the_next_client(
 }
 
 #[tokio::test]
+async fn an_early_answer_frees_its_place_though_its_client_still_sends() {
+    let table = pair_with("pool = { max_connections = 1, pending_timeout = \"10s\" }");
+    // Nothing else may end what its client sends.
+    let patient = |plan: Plan| {
+        let plan = plan.set("limits", "min_bytes_per_second", "0");
+        plan.set("timeouts", "request_body_idle", "\"1h\"").set("runtime", "workers", "1")
+    };
+    let pair = Pair::planned(&table, patient).await;
+    let early = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno";
+    pair.a.plays_once(Script::RawUnread(early.into()));
+    let mut client = pair.gateway.connect().await;
+    let head = Request::new("POST", "/").header("Host", ACME);
+    client.send(head.header("Content-Length", "1000000").bytes()).await;
+    assert_eq!(client.answer().await.status, 401);
+    // Its body has not come, and could for long.
+    assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "a");
+    pair.a.left_by(1).await;
+    drop(client);
+}
+
+#[tokio::test]
 async fn an_answer_before_its_request_was_sent_is_relayed_and_its_connection_left() {
     let pair = alone().await;
     let early = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno";
     pair.a.plays_once(Script::RawUnread(early.into()));
     let mut client = pair.gateway.connect().await;
-    let head = crate::harness::http1::Request::new("POST", "/").header("Host", ACME);
+    let head = Request::new("POST", "/").header("Host", ACME);
     client.send(head.header("Content-Length", "8").bytes()).await;
     let answer = client.try_answer().await.unwrap();
     assert_eq!((answer.status, answer.text()), (401, "no".into()));
@@ -161,7 +182,7 @@ async fn an_answer_before_its_request_was_sent_is_relayed_and_its_connection_lef
 async fn an_answer_to_head_with_a_body_never_reaches_the_next_client() {
     let pair = alone().await;
     pair.a.plays_once(plain(200, "", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"));
-    let head = crate::harness::http1::Request::new("HEAD", "/").header("Host", ACME);
+    let head = Request::new("HEAD", "/").header("Host", ACME);
     assert_eq!(pair.gateway.send(&head).await.status, 200);
     assert_eq!(pair.gateway.get(ACME, "/2").await.json()["target"], "/2");
 }
@@ -242,7 +263,7 @@ async fn a_client_that_breaks_its_body_is_no_failure_of_the_stamp() {
     let pair = alone().await;
     for _ in 0..10 {
         let mut client = pair.gateway.connect().await;
-        let head = crate::harness::http1::Request::new("POST", "/").header("Host", ACME);
+        let head = Request::new("POST", "/").header("Host", ACME);
         client.send(head.header("Transfer-Encoding", "chunked").bytes()).await;
         client.send("2\r\nok\r\nxyz\r\n").await;
         if let Ok(answer) = client.try_answer().await {

@@ -34,6 +34,7 @@ usage: cargo xtask COMMAND
   bench soak [MINUTES]
                       10,000 idle connections, 2,000 requests a second, slow clients and
                       reloads: what fails, grows or stays open within 10 minutes?
+  bench upgrade       twenty upgrades under 1,000 requests a second: does a client notice?
   fuzz [SECONDS]      every fuzz target for so long each, 60 by default (needs cargo-fuzz, nightly)";
 
 fn main() -> ExitCode {
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
             Ok(seconds) => reload::run(seconds),
             Err(_) => return usage(),
         },
+        ["bench", "upgrade"] => soak::upgrades::run(),
         ["bench", "soak"] => soak::run(soak::MINUTES),
         ["bench", "soak", minutes] => match minutes.parse() {
             Ok(minutes) => soak::run(minutes),

@@ -109,7 +109,7 @@ impl Gateway {
 }
 
 /// Asks the admin plane; the answer, head and all.
-fn ask(what: &str) -> Result<String, Box<dyn Error>> {
+pub(super) fn ask(what: &str) -> Result<String, Box<dyn Error>> {
     scene::ask(ADMIN_PORT, what)
 }
 

@@ -7,6 +7,7 @@ mod gateway;
 mod load;
 mod slow;
 mod stamp;
+pub(crate) mod upgrades;
 mod watch;
 
 use std::error::Error;
