@@ -48,7 +48,8 @@ pub(super) fn ask(socket: &mut TcpStream, number: usize, then: Then) -> Result<T
             continue;
         };
         if !answer.first_line.starts_with("HTTP/1.1 200 ") {
-            return Err(answer.first_line.to_owned());
+            let body = String::from_utf8_lossy(answer.body);
+            return Err(format!("{}: {body}", answer.first_line));
         }
         if answer.body != home(tenant).as_bytes() {
             return Err(format!("another stamp than its home answered t{tenant}"));
