@@ -241,10 +241,13 @@ impl<'c> Watch<'c> {
 
     /// Must hyper be told that the connection ends, by how far the stop has come? While another
     /// process takes over, an idle connection of HTTP/1.1 is told with its next answer: closed now, it
-    /// might lose a request that is on its way. HTTP/2 has a word for it (GOAWAY).
+    /// might lose a request that is on its way. HTTP/2 has a word for it (GOAWAY), which it is told as
+    /// well when it has had its last request; over HTTP/1.1 the answer to that says so.
     fn is_told_of(&self, level: Stop) -> bool {
         match level {
-            Stop::Not => false,
+            Stop::Not => {
+                self.streams.is_some() && self.connection.worker.is_last(self.state.heads())
+            }
             Stop::Handover => {
                 self.streams.is_some()
                     || matches!(self.state.phase(), Phase::Request | Phase::Tunnel)

@@ -313,6 +313,11 @@ impl Worker {
         self.connections.get()
     }
 
+    /// Does a connection that has had so many requests end after the last of them?
+    pub fn is_last(&self, requests: u64) -> bool {
+        self.view.borrow().view.live.limits.ends_after(requests)
+    }
+
     /// Answers what other threads ask.
     pub fn read_mail(&self, mail: Mail) {
         match mail {

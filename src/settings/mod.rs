@@ -145,6 +145,8 @@ pub struct Limits {
     pub h2_pending_resets_max: usize,
     /// Most connections of one address; trusted proxies are exempt. `None` = unlimited.
     pub connections_per_client_max: Option<NonZeroU32>,
+    /// Most requests over one connection; it ends after the last. `None` = unlimited.
+    pub requests_per_connection_max: Option<NonZeroU32>,
     /// Most TLS handshakes under way, over all workers; others wait for their turn.
     pub handshakes_max: NonZeroU32,
 }
@@ -164,6 +166,12 @@ impl Limits {
             fields_max: self.header_count_max,
             uri_bytes_max: self.uri_bytes_max,
         }
+    }
+
+    /// Does a connection end after so many requests?
+    #[must_use]
+    pub fn ends_after(&self, requests: u64) -> bool {
+        self.requests_per_connection_max.is_some_and(|max| requests >= u64::from(max.get()))
     }
 
     /// The least rate of a peer; 0 = none is asked for.

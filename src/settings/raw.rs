@@ -116,6 +116,8 @@ as_written! {
         pub min_bytes_per_second: Count<0, 1_000_000_000> = 240,
         /// Most connections of one address; trusted proxies are exempt. 0: unlimited.
         pub connections_per_client: Count<0, 10_000_000> = 0,
+        /// Most requests over one connection; it ends after the last. 0: unlimited.
+        pub requests_per_connection: Count<0, 1_000_000_000> = 10_000,
         /// Most TLS handshakes under way; others wait for their turn.
         pub tls_handshakes: Count<1, 1_000_000> = 1_000,
     }

@@ -57,6 +57,7 @@ mod http2_websocket;
 mod identity;
 mod idle_memory;
 mod issuers;
+mod last_request;
 mod limits;
 mod load;
 mod proxy_protocol;

@@ -198,6 +198,14 @@ impl Gateway {
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
 
+    /// Changes gateway.toml and reloads.
+    pub async fn reconfigure(&self, from: &str, to: &str) {
+        let text = self.directory.read("gateway.toml");
+        assert!(text.contains(from), "{text}");
+        self.directory.replace("gateway.toml", &text.replace(from, to));
+        self.reload().await;
+    }
+
     /// Replaces routing.toml and reloads.
     pub async fn reload_with(&self, table: &str, stamps: &[&Stamp]) {
         self.directory.replace("routing.toml", &routing(table, stamps));

@@ -284,6 +284,23 @@ impl Http2 {
         }
     }
 
+    /// Waits until the gateway has seen all that was sent.
+    pub async fn ping(&mut self) {
+        self.send(&Frame::new(PING, 0, 0, [7; 8])).await;
+        loop {
+            let frame = self.next_frame().await.expect("an answer to a ping");
+            if frame.kind == PING && frame.flags & ACK != 0 {
+                return;
+            }
+            self.note(frame).await;
+        }
+    }
+
+    /// Has the gateway said that the connection ends?
+    pub fn is_told(&self) -> bool {
+        self.goaway.is_some()
+    }
+
     /// Waits until the gateway ends the connection; the code of its GOAWAY frame if there was one.
     pub async fn closed(&mut self) -> Option<u32> {
         while self.read().await {}
