@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use stamp_core::pressure::Room;
 use stamp_core::rate::SlowPeer;
 use stamp_core::time::Moment;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -15,7 +16,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
-use super::{Admissions, Stop};
+use super::{Admissions, Admitted, Found, Stop};
+use crate::proxy::resting::AtRest;
 use crate::proxy::streams::Streams;
 use crate::proxy::wire::{Phase, WireState};
 use crate::proxy::worker::Worker;
@@ -49,19 +51,20 @@ pub(super) struct Connection {
 pub(super) enum Ended {
     /// hyper is done with it, well or not.
     ByHyper,
-    /// The client took too long.
+    /// The client took too long, or rests where there is no room to.
     TooSlow(Phase),
     /// The process, or a drain that is forced, waits no longer.
     Cut,
 }
 
 impl Connection {
-    /// Serves requests until the connection ends.
-    pub(super) async fn serve(self, socket: TcpStream) {
+    /// Serves requests until the connection ends, or is a tunnel's. `place` is given back when that
+    /// has ended too.
+    pub(super) async fn serve(self, socket: TcpStream, place: Admitted) {
         if socket::set_up(&socket).is_err() {
             return;
         }
-        let state = WireState::new();
+        let state = WireState::holding(place);
         let Some((mut socket, session)) = self.open(socket, &state).await else { return };
         let mut begun = BytesMut::new();
         let protocol = match &session {
@@ -79,6 +82,39 @@ impl Connection {
                 Box::pin(self.serve_http2((socket, begun), state, client)).await;
             }
         }
+    }
+
+    /// Its place, if there is room, or if one that rests makes room.
+    pub(super) async fn take_place(&self, found: Option<Found>) -> Option<Admitted> {
+        let Found { admitted, room, of } = found?;
+        let worker = &self.worker;
+        match room {
+            Room::Plenty => {}
+            Room::Scarce => {
+                if !worker.make_room(of) {
+                    let worker = Rc::clone(worker);
+                    tokio::task::spawn_local(async move { worker.have_room_made(of).await });
+                }
+            }
+            Room::None => {
+                if !worker.make_room(of) && !worker.have_room_made(of).await {
+                    return None;
+                }
+            }
+        }
+        Some(admitted)
+    }
+
+    /// Waits until a connection that has said nothing yet is to make room for another.
+    pub(super) async fn makes_room(&self, state: &Arc<WireState>) {
+        tokio::time::sleep(REST_AFTER).await;
+        let _rest = self.worker.resting().enter(self.listener, state);
+        std::future::poll_fn(|context| {
+            state.driven_by(context.waker());
+            let goes = state.is_let_go() && state.read_total() == 0;
+            if goes { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// Answers a connection that there is no room for. Whoever expects TLS understands no answer
@@ -153,11 +189,15 @@ impl Connection {
             let ended = watch.poll(context).map(Ended::TooSlow);
             if watch.rest == Rest::Due {
                 watch.rest = Rest::Taken;
+                watch.at_rest = Some(self.worker.resting().enter(self.listener, state));
                 connection.rest();
                 // Whoever takes over must be heard by this task.
                 if connection.drive(context).is_ready() {
                     return Poll::Ready(Ended::ByHyper);
                 }
+            }
+            if watch.at_rest.is_some() && state.is_let_go() {
+                return Poll::Ready(Ended::TooSlow(watch.seen.0));
             }
             ended
         })
@@ -196,7 +236,7 @@ enum Rest {
 /// One connection's timer: set lazily, so that a request costs no timer at all.
 pub(super) struct Watch<'c> {
     connection: &'c Connection,
-    state: &'c WireState,
+    state: &'c Arc<WireState>,
     /// Of HTTP/2.
     streams: Option<&'c Streams>,
     timeouts: Timeouts,
@@ -204,6 +244,8 @@ pub(super) struct Watch<'c> {
     since: Moment,
     armed: Moment,
     rest: Rest,
+    /// While it may make room for another.
+    at_rest: Option<AtRest>,
     /// The timer knows this task.
     waits: bool,
     timer: Pin<Box<Sleep>>,
@@ -215,13 +257,13 @@ pub(super) struct Watch<'c> {
 impl<'c> Watch<'c> {
     pub(super) fn new(
         connection: &'c Connection,
-        state: &'c WireState,
+        state: &'c Arc<WireState>,
         streams: Option<&'c Streams>,
     ) -> Self {
         let worker = &connection.worker;
         let (since, clock) = (worker.now(), worker.clock());
         let timeouts = worker.view().live.timeouts.clone();
-        let armed = since.after(timeouts.first_byte);
+        let armed = since.after(timeouts.first_byte.min(REST_AFTER));
         Self {
             timer: Box::pin(tokio::time::sleep_until(clock.instant(armed))),
             connection,
@@ -232,6 +274,7 @@ impl<'c> Watch<'c> {
             since,
             armed,
             rest: Rest::NotYet,
+            at_rest: None,
             waits: false,
             slow: SlowPeer::default(),
             written: 0,
@@ -262,6 +305,7 @@ impl<'c> Watch<'c> {
         if seen != self.seen {
             self.seen = seen;
             self.rest = Rest::NotYet;
+            self.at_rest = None;
             self.since = match seen.0 {
                 Phase::Fresh | Phase::Head => self.connection.worker.now(),
                 // A request that begins or ends reads the clock: no need to ask again.
@@ -315,7 +359,9 @@ impl<'c> Watch<'c> {
 
     /// Can hyper go, and has it not yet? It holds nothing back that the client does not take.
     fn may_rest(&self) -> bool {
-        self.seen.0 == Phase::Idle && self.rest == Rest::NotYet && !self.state.is_write_blocked()
+        matches!(self.seen.0, Phase::Fresh | Phase::Idle)
+            && self.rest == Rest::NotYet
+            && !self.state.is_write_blocked()
     }
 
     fn is_too_slow(&mut self, now: Moment) -> bool {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-pub use admit::{Admissions, Admitted};
+pub use admit::{Admissions, Admitted, Found};
 pub use bind::{BindError, Bound, bind};
 pub use inherited::Inherited;
 
@@ -93,7 +93,7 @@ pub(crate) async fn accept(
         let live = Arc::clone(&worker.view().live);
         let is_proxied = listener.proxy_protocol == ProxyProtocol::Required;
         let per_client = per_client(&live, address).filter(|_| !is_proxied);
-        let admitted = admissions.admit(listener.index, address, per_client);
+        let found = admissions.admit(listener.index, address, per_client);
         let connection = connection::Connection {
             worker: Rc::clone(&worker),
             listener: listener.index,
@@ -109,13 +109,10 @@ pub(crate) async fn accept(
         tokio::task::spawn_local(async move {
             let _connected = connected;
             if is_proxied {
-                return connection.serve_proxied(client, admitted).await;
+                return connection.serve_proxied(client, found).await;
             }
-            match admitted {
-                Some(admitted) => {
-                    connection.serve(client).await;
-                    drop(admitted);
-                }
+            match connection.take_place(found).await {
+                Some(place) => connection.serve(client, place).await,
                 None => connection.turn_away(client).await,
             }
         });

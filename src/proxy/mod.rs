@@ -18,6 +18,7 @@ pub(crate) mod line;
 mod patience;
 mod record;
 pub(crate) mod respond;
+pub(crate) mod resting;
 mod rpc;
 pub(crate) mod streams;
 mod tunnel;

@@ -14,6 +14,7 @@ use stamp_core::time::Moment;
 use tokio::time::Sleep;
 
 use super::flights::Flights;
+use super::resting::Resting;
 use crate::auth::TokenCache;
 use crate::clock::Clock;
 use crate::outbound::body::ReplayBudget;
@@ -47,6 +48,9 @@ pub struct Worker {
     timers: RefCell<Vec<Pin<Box<Sleep>>>>,
     replay: Rc<ReplayBudget>,
     flights: Rc<Flights>,
+    resting: Rc<Resting>,
+    /// Another worker is asked to make room.
+    asks_for_room: Cell<bool>,
     access_log: AccessLog,
     listeners: Vec<Box<str>>,
     via: [HeaderValue; 3],
@@ -121,6 +125,8 @@ impl Worker {
             timers: RefCell::default(),
             replay: Rc::default(),
             flights: Flights::new(state.clock()),
+            resting: Rc::default(),
+            asks_for_room: Cell::new(false),
             access_log,
             listeners,
             via,
@@ -302,6 +308,32 @@ impl Worker {
         &self.flights
     }
 
+    /// Clients' connections that are asked for nothing.
+    pub(crate) fn resting(&self) -> &Rc<Resting> {
+        &self.resting
+    }
+
+    /// Closes the client connection of this worker that has rested longest, of this listener or of any.
+    /// Says whether there was one.
+    pub fn make_room(&self, of: Option<u16>) -> bool {
+        let listener = self.resting.let_one_go(of);
+        if let Some(listener) = listener {
+            self.counts().made_room(listener);
+        }
+        listener.is_some()
+    }
+
+    /// Has another worker do so. One ask at a time: a flood of clients that find no room must not
+    /// become a flood of mail.
+    pub async fn have_room_made(&self, of: Option<u16>) -> bool {
+        if self.asks_for_room.replace(true) {
+            return false;
+        }
+        let made = self.state.mailboxes().make_room(self.index, of).await;
+        self.asks_for_room.set(false);
+        made
+    }
+
     /// Counts a client connection until the guard is dropped.
     pub fn connected(self: &Rc<Self>) -> Connected {
         self.connections.set(self.connections.get() + 1);
@@ -330,6 +362,7 @@ impl Worker {
             Mail::Counts(reply) => drop(reply.send(self.counts_now())),
             Mail::Flights(reply) => drop(reply.send(self.flights.told())),
             Mail::Close(stamp, closing) => self.flights.close(stamp, closing),
+            Mail::MakeRoom(of, reply) => drop(reply.send(self.make_room(of))),
             Mail::Shed(endpoint) => {
                 if let Some(pool) = self.pools.borrow().get(&endpoint) {
                     pool.shed();

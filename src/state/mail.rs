@@ -19,6 +19,9 @@ pub enum Mail {
     /// The drain of the stamp of this number ends so: close what is long-lived there in time.
     /// `None` = there is no drain (any more).
     Close(u32, Option<Closing>),
+    /// Another worker has a client and no room for it: close the connection that rests longest, of
+    /// this listener or (`None`) of any. Was there one?
+    MakeRoom(Option<u16>, oneshot::Sender<bool>),
     /// Another worker waits for a connection to this endpoint: close those that rest.
     Shed(u32),
 }
@@ -61,6 +64,19 @@ impl Mailboxes {
     /// Asks all workers to close what rests at an endpoint.
     pub fn shed(&self, endpoint: u32) {
         self.tell(|| Mail::Shed(endpoint));
+    }
+
+    /// Asks one worker after the other, but for this one, to close a client connection that rests.
+    /// Says whether one did.
+    pub async fn make_room(&self, asker: usize, of: Option<u16>) -> bool {
+        let (before, after) = self.boxes.split_at(asker.min(self.boxes.len()));
+        for mailbox in after.iter().skip(1).chain(before) {
+            let (reply, answer) = oneshot::channel();
+            if mailbox.send(Mail::MakeRoom(of, reply)).is_ok() && answer.await == Ok(true) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Tells all workers how the drain of a stamp ends.

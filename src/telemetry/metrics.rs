@@ -12,9 +12,9 @@ use families::{
     ACTIVE_TENANTS, ATTEMPTS, BAD_ROWS, BUILD, CPU, DOWNSTREAM_CONNECTIONS, DRAIN_IN_FLIGHT,
     ENDPOINT_OUT, ENDPOINT_UP, ERRORS, FAILOVER_ACTIVE, FAILOVERS, FDS, FDS_MAX, Family,
     GENERATION, HANDSHAKES, HTTP2_CUT, IN_FLIGHT, KEY_FETCHES, KEYS, KEYS_AGE, Kind, LAST_RELOAD,
-    LOG_DROPPED, NOT_AFTER, OVERHEAD, PANICS, POOL_WAIT, RATE_LIMITED, RELOADS, REQUEST_DURATION,
-    REQUESTS, RESIDENT, RESOLUTIONS, RETRIES, SELF_SUSPECT, SHED, STAMP_STATE, STARTED, TOKENS,
-    UNPROXIED, UPSTREAM_CONNECTIONS, VIRTUAL, WORKER_LAG,
+    LOG_DROPPED, MADE_ROOM, NOT_AFTER, OVERHEAD, PANICS, POOL_WAIT, RATE_LIMITED, RELOADS,
+    REQUEST_DURATION, REQUESTS, RESIDENT, RESOLUTIONS, RETRIES, SELF_SUSPECT, SHED, STAMP_STATE,
+    STARTED, TOKENS, UNPROXIED, UPSTREAM_CONNECTIONS, VIRTUAL, WORKER_LAG,
 };
 
 /// Why an endpoint may be out.
@@ -142,6 +142,7 @@ const STATES: [&str; 5] = ["active", "draining", "drained", "maintenance", "warm
 pub fn render(scrape: &Scrape) -> String {
     let mut text = Text::default();
     requests(&mut text, scrape);
+    clients(&mut text, scrape);
     stamps(&mut text, scrape);
     endpoints(&mut text, scrape);
     config(&mut text, scrape.config);
@@ -227,10 +228,19 @@ fn requests(text: &mut Text, scrape: &Scrape) {
         by_tier(&counts.shed).map(move |(labels, count)| ([vec![stamp], labels].concat(), count))
     });
     text.counters(&SHED, shed);
+}
+
+fn clients(text: &mut Text, scrape: &Scrape) {
+    let (counts, labels) = (&scrape.counts, &scrape.labels);
     let clients = counts.client_connections.iter();
     let clients =
         clients.map(|(listener, count)| (vec![labels.listener(*listener)], f64::from(*count)));
     text.values(&DOWNSTREAM_CONNECTIONS, clients);
+    let made_room = counts.made_room.iter();
+    text.counters(
+        &MADE_ROOM,
+        made_room.map(|(listener, count)| (vec![labels.listener(*listener)], *count)),
+    );
     let unproxied = counts.unproxied.iter();
     text.counters(
         &UNPROXIED,

@@ -120,6 +120,8 @@ pub struct WorkerCounts {
     pub unproxied: Vec<((u16, &'static str), u64)>,
     /// `http2_cut_total`, by listener and reason.
     pub cut: Vec<((u16, &'static str), u64)>,
+    /// `connections_closed_for_room_total`, by listener.
+    pub made_room: HashMap<u16, u64>,
     /// Panics that were caught and answered with 500.
     pub panics: u64,
 }
@@ -158,6 +160,11 @@ impl WorkerCounts {
         add(&mut self.cut, (listener, reason), 1);
     }
 
+    /// Counts a connection that rested and was closed for want of room.
+    pub fn made_room(&mut self, listener: u16) {
+        *self.made_room.entry(listener).or_default() += 1;
+    }
+
     /// Adds what another worker counted.
     pub fn merge(&mut self, other: &Self) {
         for (number, counts) in &other.stamps {
@@ -184,6 +191,7 @@ impl WorkerCounts {
         for &(labels, count) in &other.cut {
             add(&mut self.cut, labels, count);
         }
+        add_all(&mut self.made_room, &other.made_room);
         self.panics += other.panics;
     }
 }

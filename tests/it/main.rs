@@ -64,6 +64,7 @@ mod proxy_protocol;
 mod reload;
 mod reload_refused;
 mod repeats;
+mod room;
 mod shutdown;
 mod silence;
 mod supervised;

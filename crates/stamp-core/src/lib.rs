@@ -29,6 +29,7 @@ pub mod identify;
 pub mod jwks;
 pub mod operator;
 pub mod placement;
+pub mod pressure;
 pub mod proxy_protocol;
 pub mod rate;
 pub mod raw;

@@ -104,6 +104,11 @@ pub(super) const UPSTREAM_CONNECTIONS: Family = gauge(
 );
 pub(super) const DOWNSTREAM_CONNECTIONS: Family =
     gauge("stampgate_downstream_connections", &["listener"], "Clients' connections.");
+pub(super) const MADE_ROOM: Family = counter(
+    "stampgate_connections_closed_for_room_total",
+    &["listener"],
+    "Clients' connections at rest that were closed since connections or memory were short.",
+);
 pub(super) const UNPROXIED: Family = counter(
     "stampgate_proxy_protocol_refused_total",
     &["listener", "reason"],
