@@ -1,6 +1,8 @@
 //! One client connection from accept to close: hyper reads and writes HTTP behind the wire's gate,
 //! and one timer watches whether the client keeps moving. What is of one version is in `http1` and `http2`.
 
+use std::any::Any;
+use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use stamp_core::rate::SlowPeer;
 use stamp_core::time::Moment;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Sleep;
 
 use super::{Admissions, Admitted, Found, Stop};
@@ -58,13 +60,20 @@ pub(super) enum Ended {
 }
 
 impl Connection {
-    /// Serves requests until the connection ends, or is a tunnel's. `place` is given back when that
-    /// has ended too.
+    /// Serves requests until the connection ends, and the tunnel that it may become. `place` is given
+    /// back then.
     pub(super) async fn serve(self, socket: TcpStream, place: Admitted) {
+        let (open, closed) = oneshot::channel::<Infallible>();
+        self.serve_while((place, open), socket).await;
+        // hyper is done with a connection that is a tunnel's; we are not.
+        drop(closed.await);
+    }
+
+    async fn serve_while(self, held: impl Any + Send + Sync, socket: TcpStream) {
         if socket::set_up(&socket).is_err() {
             return;
         }
-        let state = WireState::holding(place);
+        let state = WireState::holding(held);
         let Some((mut socket, session)) = self.open(socket, &state).await else { return };
         let mut begun = BytesMut::new();
         let protocol = match &session {
