@@ -26,6 +26,7 @@ use crate::settings::{LogTarget, ProxyProtocol, Settings};
 use crate::source::{self, ReloadAsk, Reloader};
 use crate::state::{
     Mailboxes, OpenError, Start, Started, State, UpgradeAsk, UpgradeError, forget_idle_tenants,
+    watch_memory,
 };
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log::{self, Level};
@@ -256,6 +257,7 @@ fn start_control(control: &Runtime, started: Started, reloader: &Arc<Reloader>, 
     let (unknown_keys, directory) = (started.unknown_keys, directory.to_owned());
     control.spawn(source::keep_keys(Arc::clone(&state), unknown_keys, directory));
     control.spawn(outbound::resolve::run(Arc::clone(&state)));
+    control.spawn(watch_memory(Arc::clone(&state)));
     control.spawn(forget_idle_tenants(state));
     control.spawn(source::watch(Arc::clone(reloader)));
 }

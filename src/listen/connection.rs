@@ -117,7 +117,7 @@ impl Connection {
     /// Waits until a connection that has said nothing yet is to make room for another.
     pub(super) async fn makes_room(&self, state: &Arc<WireState>) {
         tokio::time::sleep(REST_AFTER).await;
-        let _rest = self.worker.resting().enter(self.listener, state);
+        let _rest = self.worker.put_down(self.listener, state);
         std::future::poll_fn(|context| {
             state.driven_by(context.waker());
             let goes = state.is_let_go() && state.read_total() == 0;
@@ -198,7 +198,7 @@ impl Connection {
             let ended = watch.poll(context).map(Ended::TooSlow);
             if watch.rest == Rest::Due {
                 watch.rest = Rest::Taken;
-                watch.at_rest = Some(self.worker.resting().enter(self.listener, state));
+                watch.at_rest = Some(self.worker.put_down(self.listener, state));
                 connection.rest();
                 // Whoever takes over must be heard by this task.
                 if connection.drive(context).is_ready() {

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stamp_core::memory::Level;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -78,7 +79,8 @@ pub(crate) async fn accept(
     let protocols: Rc<[Protocol]> = listener.protocols.into();
     loop {
         let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
+            accepted = socket.accept(), if worker.memory() < Level::AcceptsNothing => accepted,
+            () = worker.memory_changed() => continue,
             _ = stop.wait_for(|stop| *stop >= Stop::Handover) => return,
         };
         let (client, address) = match accepted {

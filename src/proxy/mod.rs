@@ -39,6 +39,7 @@ use hyper::body::{Body, Incoming};
 use stamp_core::forwarded::Chain;
 use stamp_core::http2::head::Asked;
 use stamp_core::identify::Peer;
+use stamp_core::memory::Level;
 use stamp_core::retry::MethodClass;
 
 use answer::Answer;
@@ -176,6 +177,9 @@ async fn handle(
     let view = worker.view();
     let live = &view.live;
     record.take_request(&request, &view);
+    if worker.memory() >= Level::RefusesRequests {
+        return Err(ProxyError::ShortOfMemory);
+    }
     let asked = upgrade::asked(&mut request, live.limits.of_head())?;
     let manner = record.manner;
     let patience = manner.timeout(request.headers())?;

@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 use http::HeaderValue;
+use stamp_core::memory::Level;
 use stamp_core::time::Moment;
+use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::flights::Flights;
-use super::resting::Resting;
+use super::resting::{AtRest, Resting};
+use super::wire::WireState;
 use crate::auth::TokenCache;
 use crate::clock::Clock;
 use crate::outbound::body::ReplayBudget;
@@ -49,6 +52,8 @@ pub struct Worker {
     replay: Rc<ReplayBudget>,
     flights: Rc<Flights>,
     resting: Rc<Resting>,
+    memory: Cell<Level>,
+    memory_changed: Notify,
     /// Another worker is asked to make room.
     asks_for_room: Cell<bool>,
     access_log: AccessLog,
@@ -126,6 +131,8 @@ impl Worker {
             replay: Rc::default(),
             flights: Flights::new(state.clock()),
             resting: Rc::default(),
+            memory: Cell::default(),
+            memory_changed: Notify::new(),
             asks_for_room: Cell::new(false),
             access_log,
             listeners,
@@ -308,9 +315,11 @@ impl Worker {
         &self.flights
     }
 
-    /// Clients' connections that are asked for nothing.
-    pub(crate) fn resting(&self) -> &Rc<Resting> {
-        &self.resting
+    /// Puts a client's connection down that is asked for nothing.
+    pub(crate) fn put_down(&self, listener: u16, state: &Arc<WireState>) -> AtRest {
+        let at_rest = self.resting.enter(listener, state);
+        self.close_idle();
+        at_rest
     }
 
     /// Closes the client connection of this worker that has rested longest, of this listener or of any.
@@ -347,7 +356,29 @@ impl Worker {
 
     /// Does a connection that has had so many requests end after the last of them?
     pub fn is_last(&self, requests: u64) -> bool {
-        self.view.borrow().view.live.limits.ends_after(requests)
+        let is_short = self.memory() >= Level::ClosesIdle;
+        requests > 0 && (is_short || self.view.borrow().view.live.limits.ends_after(requests))
+    }
+
+    /// What is given up for memory.
+    pub fn memory(&self) -> Level {
+        self.memory.get()
+    }
+
+    /// Returns when that is not what it was.
+    pub async fn memory_changed(&self) {
+        self.memory_changed.notified().await;
+    }
+
+    fn take_memory(&self, level: Level) {
+        self.memory.set(level);
+        self.memory_changed.notify_waiters();
+        self.close_idle();
+    }
+
+    /// While memory is short, nobody rests.
+    fn close_idle(&self) {
+        while self.memory() >= Level::ClosesIdle && self.make_room(None) {}
     }
 
     /// Answers what other threads ask.
@@ -362,6 +393,7 @@ impl Worker {
             Mail::Counts(reply) => drop(reply.send(self.counts_now())),
             Mail::Flights(reply) => drop(reply.send(self.flights.told())),
             Mail::Close(stamp, closing) => self.flights.close(stamp, closing),
+            Mail::Memory(level) => self.take_memory(level),
             Mail::MakeRoom(of, reply) => drop(reply.send(self.make_room(of))),
             Mail::Shed(endpoint) => {
                 if let Some(pool) = self.pools.borrow().get(&endpoint) {

@@ -60,6 +60,7 @@ mod issuers;
 mod last_request;
 mod limits;
 mod load;
+mod memory;
 mod proxy_protocol;
 mod reload;
 mod reload_refused;

@@ -27,6 +27,7 @@ pub mod http2;
 pub mod id;
 pub mod identify;
 pub mod jwks;
+pub mod memory;
 pub mod operator;
 pub mod placement;
 pub mod pressure;
