@@ -59,6 +59,7 @@ mod idle_memory;
 mod issuers;
 mod last_request;
 mod limits;
+mod limits_http2;
 mod load;
 mod memory;
 mod proxy_protocol;

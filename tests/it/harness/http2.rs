@@ -221,6 +221,15 @@ impl Http2 {
         }
     }
 
+    /// What the gateway says to a connection that it does not take, until it closes it.
+    pub async fn refusal(&mut self) -> Vec<u8> {
+        let mut heard = std::mem::take(&mut self.buffer);
+        while within("a refusal", self.stream.read_buf(&mut heard)).await.is_ok_and(|read| read > 0)
+        {
+        }
+        heard
+    }
+
     /// Why a stream was reset, or its connection ended.
     pub async fn error(&mut self, stream: u32) -> u32 {
         match self.ended(stream).await {
