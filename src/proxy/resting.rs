@@ -41,6 +41,13 @@ impl Resting {
         AtRest { resting: Rc::clone(self), listener, turn }
     }
 
+    /// How many rest, by listener.
+    pub(super) fn counts(&self) -> Vec<(u16, u32)> {
+        let known = self.known.borrow();
+        let count = |own: &BTreeMap<_, _>| u32::try_from(own.len()).unwrap_or(u32::MAX);
+        (0..).zip(known.iter().map(count)).collect()
+    }
+
     /// Lets the one go that has rested longest, of this listener or (`None`) of any; says of which it
     /// was.
     pub(crate) fn let_one_go(&self, of: Option<u16>) -> Option<u16> {
@@ -78,6 +85,7 @@ mod tests {
         assert!(states[1].is_let_go());
         assert_eq!(resting.let_one_go(Some(0)), None);
         drop(second);
+        assert_eq!(resting.counts(), [(0, 0), (1, 2)]);
         assert_eq!(resting.let_one_go(None), Some(1));
         assert!(states[0].is_let_go() && !states[2].is_let_go());
     }

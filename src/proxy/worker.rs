@@ -410,6 +410,7 @@ impl Worker {
                 .idle_connections
                 .insert(*number, u32::try_from(pool.resting()).unwrap_or(u32::MAX));
         }
+        counts.resting_connections.extend(self.resting.counts());
         counts
     }
 

@@ -11,13 +11,13 @@ use stamp_core::memory::{Level, Use};
 use super::histogram::{BOUNDS, Histogram};
 use super::worker::{METHODS, StampCounts, TierCounts, WorkerCounts};
 use families::{
-    ACTIVE_TENANTS, ATTEMPTS, BAD_ROWS, BUILD, CPU, DOWNSTREAM_CONNECTIONS, DRAIN_IN_FLIGHT,
-    ENDPOINT_OUT, ENDPOINT_UP, ERRORS, FAILOVER_ACTIVE, FAILOVERS, FDS, FDS_MAX, Family,
-    GENERATION, HANDSHAKES, HTTP2_CUT, IN_FLIGHT, KEY_FETCHES, KEYS, KEYS_AGE, Kind, LAST_RELOAD,
-    LOG_DROPPED, MADE_ROOM, MEMORY_LEVEL, MEMORY_LIMIT, MEMORY_USED, NOT_AFTER, OVERHEAD, PANICS,
-    POOL_WAIT, RATE_LIMITED, RELOADS, REQUEST_DURATION, REQUESTS, RESIDENT, RESOLUTIONS, RETRIES,
-    SELF_SUSPECT, SHED, STAMP_STATE, STARTED, TOKENS, UNPROXIED, UPSTREAM_CONNECTIONS, VIRTUAL,
-    WORKER_LAG,
+    ACTIVE_TENANTS, ATTEMPTS, BAD_ROWS, BUILD, CPU, DOWNSTREAM_CONNECTIONS, DOWNSTREAM_RESTING,
+    DRAIN_IN_FLIGHT, ENDPOINT_OUT, ENDPOINT_UP, ERRORS, FAILOVER_ACTIVE, FAILOVERS, FDS, FDS_MAX,
+    Family, GENERATION, HANDSHAKES, HTTP2_CUT, IN_FLIGHT, KEY_FETCHES, KEYS, KEYS_AGE, Kind,
+    LAST_RELOAD, LOG_DROPPED, MADE_ROOM, MEMORY_LEVEL, MEMORY_LIMIT, MEMORY_USED, NOT_AFTER,
+    OVERHEAD, PANICS, POOL_WAIT, RATE_LIMITED, RELOADS, REQUEST_DURATION, REQUESTS, RESIDENT,
+    RESOLUTIONS, RETRIES, SELF_SUSPECT, SHED, STAMP_STATE, STARTED, TOKENS, UNPROXIED,
+    UPSTREAM_CONNECTIONS, VIRTUAL, WORKER_LAG,
 };
 
 /// Why an endpoint may be out.
@@ -248,6 +248,10 @@ fn clients(text: &mut Text, scrape: &Scrape) {
     let clients =
         clients.map(|(listener, count)| (vec![labels.listener(*listener)], f64::from(*count)));
     text.values(&DOWNSTREAM_CONNECTIONS, clients);
+    let resting = counts.resting_connections.iter();
+    let resting =
+        resting.map(|(listener, count)| (vec![labels.listener(*listener)], f64::from(*count)));
+    text.values(&DOWNSTREAM_RESTING, resting);
     let made_room = counts.made_room.iter();
     text.counters(
         &MADE_ROOM,

@@ -114,6 +114,8 @@ pub struct WorkerCounts {
     pub idle_connections: HashMap<u32, u32>,
     /// Client connections by listener; filled in when the copy is made.
     pub client_connections: HashMap<u16, u32>,
+    /// Those of them that rest, by listener; filled in when the copy is made.
+    pub resting_connections: HashMap<u16, u32>,
     /// `tls_handshakes_total`, by listener and result.
     pub handshakes: Vec<((u16, &'static str), u64)>,
     /// `proxy_protocol_refused_total`, by listener and reason.
@@ -182,6 +184,7 @@ impl WorkerCounts {
         add_all(&mut self.tokens, &other.tokens);
         add_all(&mut self.idle_connections, &other.idle_connections);
         add_all(&mut self.client_connections, &other.client_connections);
+        add_all(&mut self.resting_connections, &other.resting_connections);
         for &(labels, count) in &other.handshakes {
             add(&mut self.handshakes, labels, count);
         }

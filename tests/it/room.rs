@@ -2,7 +2,7 @@
 
 use crate::connections::upgrade;
 use crate::harness::client::Client;
-use crate::harness::deadline::{eventually, ticks};
+use crate::harness::deadline::eventually;
 use crate::harness::gateway::Plan;
 use crate::harness::http1::{Request, get};
 use crate::harness::http2::Http2;
@@ -16,20 +16,31 @@ fn bounded(plan: Plan, connections: &str, workers: &str) -> Plan {
     plan.set("listener", "max_connections", connections)
         .set("listener", "protocols", r#"["http/1.1", "h2c"]"#)
         .set("runtime", "workers", workers)
+        // However slow the machine is: whoever is busy stays so.
+        .set("timeouts", "request_headers", "\"1h\"")
+        .set("timeouts", "request_body_idle", "\"1h\"")
+        .set("timeouts", "response_headers", "\"1h\"")
+        .set("limits", "min_bytes_per_second", "0")
 }
 
 async fn pair_of(connections: &str) -> Pair {
     Pair::planned(PAIR, |plan| bounded(plan, connections, "1")).await
 }
 
-/// A new client that is served, as soon as somebody has rested for long enough to go.
-async fn newcomer(pair: &Pair) -> Client {
-    eventually("a new client to be served", async || {
-        let mut client = pair.gateway.connect().await;
-        let answer = client.try_exchange(&get(GLOBEX, "/new")).await.ok()?;
-        (answer.status == 200).then_some(client)
+/// Waits until so many connections rest.
+async fn rest(pair: &Pair, count: f64) {
+    eventually("connections that rest", async || {
+        let resting = pair.gateway.metric("stampgate_downstream_connections_resting", ANY).await;
+        ((resting - count).abs() < 0.5).then_some(())
     })
-    .await
+    .await;
+}
+
+/// A new client, which is served at its first try.
+async fn newcomer(pair: &Pair) -> Client {
+    let mut client = pair.gateway.connect().await;
+    assert_eq!(client.exchange(&get(GLOBEX, "/new")).await.served_by(), "b");
+    client
 }
 
 async fn closed_for_room(pair: &Pair) -> f64 {
@@ -38,17 +49,20 @@ async fn closed_for_room(pair: &Pair) -> f64 {
 
 #[tokio::test]
 async fn the_connection_that_rested_longest_goes_for_a_new_one() {
-    let pair = pair_of("3").await;
+    let pair = pair_of("4").await;
     let mut held = Vec::new();
-    for _ in 0..3 {
+    for count in [1.0, 2.0, 3.0] {
         let mut client = pair.gateway.connect().await;
         assert_eq!(client.exchange(&get(ACME, "/")).await.status, 200);
         held.push(client);
+        rest(&pair, count).await;
     }
     let _new = newcomer(&pair).await;
     // Whoever came to rest first has gone, without a word and without an error.
     assert_eq!(held.remove(0).ended().await.unwrap(), b"");
-    assert!(closed_for_room(&pair).await >= 1.0);
+    for client in &mut held {
+        assert_eq!(client.exchange(&get(ACME, "/")).await.served_by(), "a");
+    }
 }
 
 #[tokio::test]
@@ -56,6 +70,7 @@ async fn a_client_over_http_2_is_told_when_it_makes_room() {
     let pair = pair_of("1").await;
     let mut client = Http2::connect(pair.gateway.data).await;
     assert_eq!(client.exchange(ACME, "/").await.served_by(), "a");
+    rest(&pair, 1.0).await;
     let _new = newcomer(&pair).await;
     assert_eq!(client.closed().await, Some(0), "GOAWAY with NO_ERROR");
 }
@@ -72,6 +87,7 @@ async fn a_client_that_has_said_nothing_makes_room() {
         })
         .await;
         let mut silent = pair.gateway.connect().await;
+        rest(&pair, 1.0).await;
         if protocols.contains("http/1.1") {
             let _new = newcomer(&pair).await;
         } else {
@@ -115,6 +131,7 @@ async fn connections_that_are_busy_stay_and_new_clients_are_turned_away() {
     uploads.send("ha").await;
     let mut rests = pair.gateway.connect().await;
     assert_eq!(rests.exchange(&get(ACME, "/")).await.status, 200);
+    rest(&pair, 1.0).await;
 
     let new = newcomer(&pair).await;
     assert!(rests.closed().await.is_empty());
@@ -138,22 +155,23 @@ async fn connections_that_are_busy_stay_and_new_clients_are_turned_away() {
 
 #[tokio::test]
 async fn connections_that_rest_at_another_worker_make_room_too() {
-    let pair = Pair::planned(PAIR, |plan| bounded(plan, "4", "4")).await;
+    // Nine tenths are 18.
+    let pair = Pair::planned(PAIR, |plan| bounded(plan, "20", "4")).await;
     let mut held = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..17 {
         let mut client = pair.gateway.connect().await;
         assert_eq!(client.exchange(&get(ACME, "/")).await.status, 200);
         held.push(client);
     }
-    // Wherever they come in: each new one takes the place of one that rests.
-    let mut new = Vec::new();
-    for _ in 0..4 {
-        new.push(newcomer(&pair).await);
+    rest(&pair, 17.0).await;
+    // Wherever they come in: for each new one goes one that rests, to the last.
+    for left in (0..17).rev() {
+        let mut new = newcomer(&pair).await;
+        new.send("GET / HTTP/1.1\r\nHo").await;
+        held.push(new);
+        rest(&pair, f64::from(left)).await;
     }
-    for mut client in held {
-        assert!(client.closed().await.is_empty());
-    }
-    assert!(closed_for_room(&pair).await >= 4.0);
+    assert!((closed_for_room(&pair).await - 17.0).abs() < 0.5);
 }
 
 #[tokio::test]
@@ -167,10 +185,8 @@ async fn a_client_that_has_its_fill_drives_nobody_out() {
     assert_eq!(held.exchange(&get(ACME, "/")).await.status, 200);
     let mut other = pair.gateway.connect().await;
     assert_eq!(other.exchange(&get(ACME, "/")).await.status, 200);
-    // Longer than after which a connection rests.
-    let mut ticks = ticks(20);
-    for _ in 0..40 {
-        ticks.tick().await;
+    rest(&pair, 2.0).await;
+    for _ in 0..3 {
         pair.gateway.get(ACME, "/").await.assert_problem(503, "overloaded");
     }
     assert!(closed_for_room(&pair).await < 0.5);
@@ -180,7 +196,12 @@ async fn a_client_that_has_its_fill_drives_nobody_out() {
 
 #[tokio::test]
 async fn all_listeners_together_have_half_of_the_open_files() {
-    let pair = Pair::planned(PAIR, |plan| plan.set("runtime", "workers", "1").files_max(256)).await;
+    let pair = Pair::planned(PAIR, |plan| {
+        plan.set("runtime", "workers", "1")
+            .set("timeouts", "request_headers", "\"1h\"")
+            .files_max(256)
+    })
+    .await;
     let info = pair.gateway.admin_get("/v1/info").await.json();
     assert_eq!(info["connections_max"], 128, "{info}");
     let log = pair.gateway.log();
@@ -205,6 +226,6 @@ async fn all_listeners_together_have_half_of_the_open_files() {
         client.send(format!("st: {ACME}\r\n\r\n")).await;
         assert_eq!(client.answer().await.served_by(), "a");
     }
-    // Now they rest.
+    rest(&pair, 128.0).await;
     let _new = newcomer(&pair).await;
 }

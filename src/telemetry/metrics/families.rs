@@ -104,6 +104,11 @@ pub(super) const UPSTREAM_CONNECTIONS: Family = gauge(
 );
 pub(super) const DOWNSTREAM_CONNECTIONS: Family =
     gauge("stampgate_downstream_connections", &["listener"], "Clients' connections.");
+pub(super) const DOWNSTREAM_RESTING: Family = gauge(
+    "stampgate_downstream_connections_resting",
+    &["listener"],
+    "Those of them that were asked for nothing for a second, and make room for others.",
+);
 pub(super) const MADE_ROOM: Family = counter(
     "stampgate_connections_closed_for_room_total",
     &["listener"],
