@@ -69,16 +69,19 @@ impl Connection {
         drop(closed.await);
     }
 
-    async fn serve_while(self, held: impl Any + Send + Sync, socket: TcpStream) {
+    async fn serve_while(&self, held: impl Any + Send + Sync, socket: TcpStream) {
         if socket::set_up(&socket).is_err() {
             return;
         }
         let state = WireState::holding(held);
-        let Some((mut socket, session)) = self.open(socket, &state).await else { return };
+        // Boxed, as what follows: whatever is awaited here would take its room for as long as the
+        // connection lives.
+        let opened = Box::pin(self.open(socket, &state)).await;
+        let Some((mut socket, session)) = opened else { return };
         let mut begun = BytesMut::new();
         let protocol = match &session {
             Some(session) => session.protocol(),
-            None => match self.protocol_of(&mut socket, &mut begun, &state).await {
+            None => match Box::pin(self.protocol_of(&mut socket, &mut begun, &state)).await {
                 Some(protocol) => protocol,
                 None => return,
             },

@@ -111,11 +111,11 @@ pub(crate) async fn accept(
         tokio::task::spawn_local(async move {
             let _connected = connected;
             if is_proxied {
-                return connection.serve_proxied(client, found).await;
+                return Box::pin(connection.serve_proxied(client, found)).await;
             }
-            match connection.take_place(found).await {
+            match Box::pin(connection.take_place(found)).await {
                 Some(place) => connection.serve(client, place).await,
-                None => connection.turn_away(client).await,
+                None => Box::pin(connection.turn_away(client)).await,
             }
         });
     }
