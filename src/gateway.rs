@@ -26,6 +26,7 @@ use crate::settings::{LogTarget, ProxyProtocol, Settings};
 use crate::source::{self, ReloadAsk, Reloader};
 use crate::state::{
     Mailboxes, OpenError, Start, Started, State, UpgradeAsk, UpgradeError, forget_idle_tenants,
+    watch_memory,
 };
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log::{self, Level};
@@ -119,7 +120,7 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
     let settings = source::load_settings(config).map_err(RunError::Configuration)?;
     access::check(&settings).map_err(RunError::Configuration)?;
     let level = log::start(settings.live.log_level, settings.log_format);
-    raise_file_limit();
+    let files_max = raise_file_limit();
     let first = source::first(&settings, clock).map_err(RunError::Configuration)?;
     let workers = worker_count(&settings);
     let sockets = Sockets::bind(&settings, workers, inherited)?;
@@ -141,7 +142,7 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
     let stop = watch::Sender::new(Stop::Not);
     let addresses = addresses(&settings, &sockets.admin, &sockets.bound);
     let limits = settings.listeners.iter().map(|listener| listener.connections_max.get());
-    let admissions = Admissions::new(limits);
+    let admissions = Admissions::new(limits, files_max);
     let (ask_upgrade, upgrades) = mpsc::channel(1);
     let mut estate = sockets.estate(&settings)?;
     let Sockets { bound, admin, admin_unix } = sockets;
@@ -154,6 +155,7 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
         access_log: access_log.clone(),
         listeners: listener_names(&settings),
         clients: clients(&admissions),
+        connections_max: admissions.max(),
         routing_file: settings.routing.file.clone(),
         audit: audit.map_err(system("open the audit log"))?,
         allowed_hosts: settings.admin.allowed_hosts.clone(),
@@ -255,6 +257,7 @@ fn start_control(control: &Runtime, started: Started, reloader: &Arc<Reloader>, 
     let (unknown_keys, directory) = (started.unknown_keys, directory.to_owned());
     control.spawn(source::keep_keys(Arc::clone(&state), unknown_keys, directory));
     control.spawn(outbound::resolve::run(Arc::clone(&state)));
+    control.spawn(watch_memory(Arc::clone(&state)));
     control.spawn(forget_idle_tenants(state));
     control.spawn(source::watch(Arc::clone(reloader)));
 }
@@ -499,13 +502,15 @@ fn worker_count(settings: &Settings) -> usize {
     settings.workers.map_or_else(available, usize::from)
 }
 
-/// Each connection is a file: the soft limit of 1,024 that many systems start with is too low.
-fn raise_file_limit() {
+/// Each connection is a file: the soft limit of 1,024 that many systems start with is too low. Says
+/// how many files there may be; `None` = any number.
+fn raise_file_limit() -> Option<u64> {
     let limits = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limits.maximum, maximum: limits.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
+    getrlimit(Resource::Nofile).current
 }
 
 fn sink(settings: &Settings) -> LogTarget {

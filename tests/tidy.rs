@@ -256,6 +256,21 @@ fn every_metric_that_a_page_names_exists() {
 }
 
 #[test]
+fn every_limit_and_every_time_is_tried_over_sockets() {
+    let schema = text_of(Path::new("schema/gateway.schema.json"));
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    let tests: String = rust_files(&["tests/it"]).iter().map(|path| text_of(path)).collect();
+    let mut wrong = Vec::new();
+    for table in ["limits", "timeouts"] {
+        let keys = schema["properties"][table]["properties"].as_object().unwrap();
+        for key in keys.keys().filter(|key| !tests.contains(&format!("\"{key}\""))) {
+            wrong.push(format!("no test in tests/it sets `{table}.{key}`"));
+        }
+    }
+    assert_none(&wrong);
+}
+
+#[test]
 fn the_front_page_has_the_two_commands() {
     let page = text_of(Path::new("README.md"));
     for command in ["cargo run --release -- demo", "cargo test"] {

@@ -55,6 +55,7 @@ pub struct AdminState {
     /// Names of the data listeners, in the order of gateway.toml.
     listeners: Vec<Box<str>>,
     clients: Clients,
+    connections_max: u32,
     routing_file: PathBuf,
     /// Wall time since 1970.
     started_at: Duration,
@@ -79,6 +80,8 @@ pub struct Parts {
     pub listeners: Vec<Box<str>>,
     /// How many clients each of them has.
     pub clients: Clients,
+    /// The most that all of them together may have.
+    pub connections_max: u32,
     /// The path of routing.toml.
     pub routing_file: PathBuf,
     /// Where the audit goes.
@@ -118,6 +121,7 @@ impl AdminState {
             access_log: parts.access_log,
             listeners: parts.listeners,
             clients: parts.clients,
+            connections_max: parts.connections_max,
             routing_file: parts.routing_file,
             audit: parts.audit,
             allowed_hosts: parts.allowed_hosts,
@@ -292,6 +296,7 @@ async fn info(Shared(admin): Shared<Arc<AdminState>>) -> Response {
         started_at: view::timestamp(admin.started_at),
         uptime_s: view::seconds(state.clock().now().0),
         workers: state.mailboxes().workers(),
+        connections_max: admin.connections_max,
         generation: state.view().generation,
     };
     Json(view).into_response()

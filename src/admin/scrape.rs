@@ -29,7 +29,7 @@ pub(super) async fn gather(admin: &AdminState) -> Option<Scrape> {
         counts.merge(worker);
     }
     counts.client_connections = (0..).zip((admin.clients.0)()).collect();
-    let view = state.view();
+    let (view, memory) = (state.view(), state.memory());
     Some(Scrape {
         labels: labels(admin, &counts),
         counts,
@@ -42,6 +42,8 @@ pub(super) async fn gather(admin: &AdminState) -> Option<Scrape> {
         active_tenants: view.tenants.known(),
         is_suspect: view.standings.is_suspect,
         access_log_dropped: admin.access_log.dropped(),
+        memory: memory.level,
+        memory_now: memory.now,
         process: process(admin.started_at),
     })
 }

@@ -71,6 +71,8 @@ pub struct InfoView {
     pub uptime_s: f64,
     /// Worker threads.
     pub workers: usize,
+    /// The most client connections over all listeners.
+    pub connections_max: u32,
     /// Number of the table in force.
     pub generation: u64,
 }

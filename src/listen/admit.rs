@@ -6,12 +6,15 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use stamp_core::pressure::{Bound, Room};
+
 use super::handshake::Turns;
 
 /// Counts connections. Touched when one opens or closes, never by a request.
 #[derive(Debug)]
 pub struct Admissions {
     listeners: Vec<Open>,
+    all: Open,
     clients: Mutex<HashMap<IpAddr, u32>>,
     turns: Turns,
 }
@@ -20,6 +23,32 @@ pub struct Admissions {
 struct Open {
     count: AtomicU32,
     max: u32,
+}
+
+impl Open {
+    fn new(max: u32) -> Self {
+        Self { count: AtomicU32::new(0), max }
+    }
+
+    /// Counts one more.
+    fn enter(&self) -> Room {
+        Room::of(self.count.fetch_add(1, Ordering::Relaxed).saturating_add(1), self.max)
+    }
+
+    fn leave(&self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a new connection finds.
+#[derive(Debug)]
+pub struct Found {
+    /// Its place; without room it may be kept only if another goes.
+    pub admitted: Admitted,
+    /// What is left beside it.
+    pub room: Room,
+    /// Where that is short: at this listener, or over all.
+    pub of: Option<u16>,
 }
 
 /// A connection that was let in: counted until dropped.
@@ -31,12 +60,33 @@ pub struct Admitted {
 }
 
 impl Admissions {
-    /// Counters for listeners with these limits.
+    /// Counters for listeners with these limits, in a process that may have so many files.
     #[must_use]
-    pub fn new(connections_max: impl Iterator<Item = u32>) -> Arc<Self> {
-        let listeners = connections_max.map(|max| Open { count: AtomicU32::new(0), max });
-        let (clients, turns) = (Mutex::default(), Turns::default());
-        Arc::new(Self { listeners: listeners.collect(), clients, turns })
+    pub fn new(
+        connections_max: impl Iterator<Item = u32> + Clone,
+        files_max: Option<u64>,
+    ) -> Arc<Self> {
+        let bound = Bound::of(files_max, connections_max.clone());
+        if bound.is_short() {
+            tracing::warn!(
+                connections_max = bound.max,
+                listeners_max = bound.asked,
+                files_max,
+                "fewer connections than the listeners' max_connections: half of the open files"
+            );
+        }
+        Arc::new(Self {
+            listeners: connections_max.map(Open::new).collect(),
+            all: Open::new(bound.max),
+            clients: Mutex::default(),
+            turns: Turns::default(),
+        })
+    }
+
+    /// The most connections over all listeners.
+    #[must_use]
+    pub fn max(&self) -> u32 {
+        self.all.max
     }
 
     /// Whose turn it is to shake hands.
@@ -44,20 +94,20 @@ impl Admissions {
         &self.turns
     }
 
-    /// Lets a connection in, unless its listener or its client
-    /// has its fill.
+    /// Counts a connection in, unless its client has its fill.
     pub fn admit(
         self: &Arc<Self>,
         listener: u16,
         client: IpAddr,
         per_client_max: Option<NonZeroU32>,
-    ) -> Option<Admitted> {
+    ) -> Option<Found> {
         let open = self.listeners.get(usize::from(listener))?;
+        let (here, over_all) = (open.enter(), self.all.enter());
         let admitted = Admitted { admissions: Arc::clone(self), listener, client: None };
-        if open.count.fetch_add(1, Ordering::Relaxed) >= open.max {
-            return None;
-        }
-        admitted.by_client(client, per_client_max)
+        let admitted = admitted.by_client(client, per_client_max)?;
+        // One of this listener's that goes makes room either way.
+        let of = (here >= over_all).then_some(listener);
+        Some(Found { admitted, room: here.max(over_all), of })
     }
 
     /// Open connections by listener.
@@ -87,8 +137,9 @@ impl Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         if let Some(open) = self.admissions.listeners.get(usize::from(self.listener)) {
-            open.count.fetch_sub(1, Ordering::Relaxed);
+            open.leave();
         }
+        self.admissions.all.leave();
         let Some(client) = self.client else { return };
         let mut clients = self.admissions.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = clients.get_mut(&client) {
@@ -109,22 +160,36 @@ mod tests {
 
     #[test]
     fn a_listener_takes_so_many_and_no_more() {
-        let admissions = Admissions::new([2].into_iter());
-        let first = admissions.admit(0, ONE, None).unwrap();
-        let _second = admissions.admit(0, ONE, None).unwrap();
-        assert!(admissions.admit(0, ONE, None).is_none());
-        drop(first);
-        assert!(admissions.admit(0, ONE, None).is_some());
+        let admissions = Admissions::new([2].into_iter(), None);
+        let find = || admissions.admit(0, ONE, None).unwrap();
+        let (first, second) = (find(), find());
+        assert_eq!((first.room, second.room), (Room::Plenty, Room::Scarce));
+        let third = find();
+        assert_eq!((third.room, third.of), (Room::None, Some(0)));
+        drop((first, third));
+        assert_eq!(find().room, Room::Scarce);
+    }
+
+    #[test]
+    fn all_listeners_together_take_half_of_the_files() {
+        let admissions = Admissions::new([10, 10].into_iter(), Some(4));
+        assert_eq!(admissions.max(), 2);
+        let _first = admissions.admit(0, ONE, None).unwrap();
+        let second = admissions.admit(1, ONE, None).unwrap();
+        assert_eq!((second.room, second.of), (Room::Scarce, None));
+        let third = admissions.admit(1, ONE, None).unwrap();
+        assert_eq!((third.room, third.of), (Room::None, None));
     }
 
     #[test]
     fn one_client_cannot_take_all_places() {
-        let admissions = Admissions::new([10].into_iter());
+        let admissions = Admissions::new([10].into_iter(), None);
         let first = admissions.admit(0, ONE, NonZeroU32::new(1)).unwrap();
         assert!(admissions.admit(0, ONE, NonZeroU32::new(1)).is_none());
         assert!(admissions.admit(0, TWO, NonZeroU32::new(1)).is_some());
         assert_eq!(admissions.open().collect::<Vec<_>>(), [1]);
         drop(first);
         assert!(admissions.clients.lock().unwrap().is_empty());
+        assert_eq!(admissions.all.count.load(Ordering::Relaxed), 0);
     }
 }

@@ -1,6 +1,8 @@
 //! One client connection from accept to close: hyper reads and writes HTTP behind the wire's gate,
 //! and one timer watches whether the client keeps moving. What is of one version is in `http1` and `http2`.
 
+use std::any::Any;
+use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,14 +10,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use stamp_core::pressure::Room;
 use stamp_core::rate::SlowPeer;
 use stamp_core::time::Moment;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Sleep;
 
-use super::{Admissions, Stop};
+use super::{Admissions, Admitted, Found, Stop};
+use crate::proxy::resting::AtRest;
 use crate::proxy::streams::Streams;
 use crate::proxy::wire::{Phase, WireState};
 use crate::proxy::worker::Worker;
@@ -51,24 +55,35 @@ pub(super) struct Connection {
 pub(super) enum Ended {
     /// hyper is done with it, well or not.
     ByHyper,
-    /// The client took too long.
+    /// The client took too long, or rests where there is no room to.
     TooSlow(Phase),
     /// The process, or a drain that is forced, waits no longer.
     Cut,
 }
 
 impl Connection {
-    /// Serves requests until the connection ends.
-    pub(super) async fn serve(self, socket: TcpStream) {
+    /// Serves requests until the connection ends, and the tunnel that it may become. `place` is given
+    /// back then.
+    pub(super) async fn serve(self, socket: TcpStream, place: Admitted) {
+        let (open, closed) = oneshot::channel::<Infallible>();
+        self.serve_while((place, open), socket).await;
+        // hyper is done with a connection that is a tunnel's; we are not.
+        drop(closed.await);
+    }
+
+    async fn serve_while(&self, held: impl Any + Send + Sync, socket: TcpStream) {
         if socket::set_up(&socket).is_err() {
             return;
         }
-        let state = WireState::new();
-        let Some((mut socket, session)) = self.open(socket, &state).await else { return };
+        let state = WireState::holding(held);
+        // Boxed, as what follows: whatever is awaited here would take its room for as long as the
+        // connection lives.
+        let opened = Box::pin(self.open(socket, &state)).await;
+        let Some((mut socket, session)) = opened else { return };
         let mut begun = BytesMut::new();
         let protocol = match &session {
             Some(session) => session.protocol(),
-            None => match self.protocol_of(&mut socket, &mut begun, &state).await {
+            None => match Box::pin(self.protocol_of(&mut socket, &mut begun, &state)).await {
                 Some(protocol) => protocol,
                 None => return,
             },
@@ -81,6 +96,39 @@ impl Connection {
                 Box::pin(self.serve_http2((socket, begun), state, client)).await;
             }
         }
+    }
+
+    /// Its place, if there is room, or if one that rests makes room.
+    pub(super) async fn take_place(&self, found: Option<Found>) -> Option<Admitted> {
+        let Found { admitted, room, of } = found?;
+        let worker = &self.worker;
+        match room {
+            Room::Plenty => {}
+            Room::Scarce => {
+                if !worker.make_room(of) {
+                    let worker = Rc::clone(worker);
+                    tokio::task::spawn_local(async move { worker.have_room_made(of).await });
+                }
+            }
+            Room::None => {
+                if !worker.make_room(of) && !worker.have_room_made(of).await {
+                    return None;
+                }
+            }
+        }
+        Some(admitted)
+    }
+
+    /// Waits until a connection that has said nothing yet is to make room for another.
+    pub(super) async fn makes_room(&self, state: &Arc<WireState>) {
+        tokio::time::sleep(REST_AFTER).await;
+        let _rest = self.worker.put_down(self.listener, state);
+        std::future::poll_fn(|context| {
+            state.driven_by(context.waker());
+            let goes = state.is_let_go() && state.read_total() == 0;
+            if goes { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// Answers a connection that there is no room for. Whoever expects TLS understands no answer
@@ -161,6 +209,7 @@ impl Connection {
                 match watch.look() {
                     Look::Waits => {}
                     Look::Rests => {
+                        watch.at_rest = Some(self.worker.put_down(self.listener, state));
                         connection.rest();
                         // Whoever takes over must be heard by this task.
                         if connection.drive(context).is_ready() {
@@ -169,6 +218,9 @@ impl Connection {
                     }
                     Look::Ends(phase) => return Poll::Ready(Ended::TooSlow(phase)),
                 }
+            }
+            if watch.at_rest.is_some() && state.is_let_go() {
+                return Poll::Ready(Ended::TooSlow(watch.seen.0));
             }
             Poll::Pending
         })
@@ -206,15 +258,15 @@ enum Look {
 /// One connection's timer: set lazily, so that a request costs no timer at all.
 pub(super) struct Watch<'c> {
     connection: &'c Connection,
-    state: &'c WireState,
+    state: &'c Arc<WireState>,
     /// Of HTTP/2.
     streams: Option<&'c Streams>,
     timeouts: Timeouts,
     seen: (Phase, u64),
     since: Moment,
     armed: Moment,
-    /// It holds the least that a connection can.
-    rests: bool,
+    /// While it holds the least that a connection can, and may make room for another.
+    at_rest: Option<AtRest>,
     /// The timer knows this task.
     waits: bool,
     timer: Pin<Box<Sleep>>,
@@ -230,13 +282,13 @@ pub(super) struct Watch<'c> {
 impl<'c> Watch<'c> {
     pub(super) fn new(
         connection: &'c Connection,
-        state: &'c WireState,
+        state: &'c Arc<WireState>,
         streams: Option<&'c Streams>,
     ) -> Self {
         let worker = &connection.worker;
         let (since, clock) = (worker.now(), worker.clock());
         let timeouts = worker.view().live.timeouts.clone();
-        let armed = since.after(timeouts.first_byte);
+        let armed = since.after(timeouts.first_byte.min(REST_AFTER));
         Self {
             timer: Box::pin(tokio::time::sleep_until(clock.instant(armed))),
             connection,
@@ -246,7 +298,7 @@ impl<'c> Watch<'c> {
             seen: (Phase::Fresh, 0),
             since,
             armed,
-            rests: false,
+            at_rest: None,
             waits: false,
             slow: SlowPeer::default(),
             behind: SlowPeer::with_pause(),
@@ -257,10 +309,13 @@ impl<'c> Watch<'c> {
 
     /// Must hyper be told that the connection ends, by how far the stop has come? While another
     /// process takes over, an idle connection of HTTP/1.1 is told with its next answer: closed now, it
-    /// might lose a request that is on its way. HTTP/2 has a word for it (GOAWAY).
+    /// might lose a request that is on its way. HTTP/2 has a word for it (GOAWAY), which it is told as
+    /// well when it has had its last request; over HTTP/1.1 the answer to that says so.
     fn is_told_of(&self, level: Stop) -> bool {
         match level {
-            Stop::Not => false,
+            Stop::Not => {
+                self.streams.is_some() && self.connection.worker.is_last(self.state.heads())
+            }
             Stop::Handover => {
                 self.streams.is_some()
                     || matches!(self.state.phase(), Phase::Request | Phase::Tunnel)
@@ -274,7 +329,7 @@ impl<'c> Watch<'c> {
         let seen = (self.state.phase(), self.state.heads());
         if seen != self.seen {
             self.seen = seen;
-            self.rests = false;
+            self.at_rest = None;
             self.since = match seen.0 {
                 Phase::Fresh | Phase::Head => self.connection.worker.now(),
                 // A request that begins or ends reads the clock: no need to ask again.
@@ -310,7 +365,7 @@ impl<'c> Watch<'c> {
     /// When to look again.
     fn due(&self, now: Moment) -> Moment {
         match self.patience() {
-            Some(patience) if self.seen.0 == Phase::Idle && !self.rests => {
+            Some(patience) if self.is_awake() => {
                 self.since.after(patience).min(now.after(REST_AFTER))
             }
             Some(patience) => self.since.after(patience),
@@ -328,6 +383,11 @@ impl<'c> Watch<'c> {
         }
     }
 
+    /// Is it asked for nothing, and not at rest yet?
+    fn is_awake(&self) -> bool {
+        matches!(self.seen.0, Phase::Fresh | Phase::Idle) && self.at_rest.is_none()
+    }
+
     fn judge(&mut self, now: Moment) -> Look {
         let takes_all = self.note_outgoing(now);
         let least = self.connection.worker.view().live.limits.bytes_per_second();
@@ -339,9 +399,7 @@ impl<'c> Watch<'c> {
         if self.patience().is_some_and(|patience| now.since(self.since) >= patience) {
             return Look::Ends(self.seen.0);
         }
-        let may_rest = self.seen.0 == Phase::Idle && !self.rests && takes_all;
-        if may_rest && now.since(self.since) >= REST_AFTER {
-            self.rests = true;
+        if takes_all && self.is_awake() && now.since(self.since) >= REST_AFTER {
             return Look::Rests;
         }
         Look::Waits

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
+use http::StatusCode;
+use http::header::{self, HeaderValue};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{Builder, UpgradeableConnection};
 use hyper::service::{HttpService, service_fn};
@@ -21,6 +23,8 @@ use crate::proxy::{Client, ProxyError};
 /// hyper's own limits lie above ours, so that ours speak. As much of an answer is kept for a client
 /// that does not take it: hyper's own value, 408 KiB, made of 1,000 slow readers 176 MB.
 const HYPER_HEAD_BYTES_MIN: usize = 64 * 1024;
+/// hyper ends a connection after an answer that says so.
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 impl Connection {
     pub(super) async fn serve_http1(
@@ -33,10 +37,20 @@ impl Connection {
         let limits = &view.live.limits;
         let wire = Wire::new(socket, Arc::clone(&state), limits.of_head());
         let (client, line) = (Rc::new(client), Line::Connection(Arc::clone(&state)));
+        let told = Arc::clone(&state);
         let service = service_fn(move |request| {
             let (client, line) = (Rc::clone(&client), line.clone());
+            let state = Arc::clone(&told);
             // Boxed: hyper keeps room for one all the time, and it is many times all else.
-            Box::pin(async move { Ok::<_, Infallible>(client.serve(request, line).await) })
+            Box::pin(async move {
+                let mut response = client.serve(request, line).await;
+                // An answer may be there before the connection's own task looks again.
+                let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                if !switches && client.worker.is_last(state.heads()) {
+                    response.headers_mut().insert(header::CONNECTION, CLOSE);
+                }
+                Ok::<_, Infallible>(response)
+            })
         });
         let head_bytes_max = limits.header_bytes_max.saturating_mul(2).max(HYPER_HEAD_BYTES_MIN);
         let mut builder = Builder::new();

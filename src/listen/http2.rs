@@ -48,7 +48,7 @@ impl Connection {
         &self,
         socket: &mut ClientSocket,
         begun: &mut BytesMut,
-        state: &WireState,
+        state: &Arc<WireState>,
     ) -> Option<Protocol> {
         if let [only] = &*self.protocols {
             return Some(*only);
@@ -73,6 +73,7 @@ impl Connection {
             protocol = reading => protocol.ok().flatten(),
             // Nothing was asked for.
             _ = stop.wait_for(|stop| *stop >= Stop::Gracefully) => None,
+            () = self.makes_room(state) => None,
         }
     }
 

@@ -16,10 +16,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stamp_core::memory::Level;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-pub use admit::{Admissions, Admitted};
+pub use admit::{Admissions, Admitted, Found};
 pub use bind::{BindError, Bound, bind};
 pub use inherited::Inherited;
 
@@ -78,7 +79,8 @@ pub(crate) async fn accept(
     let protocols: Rc<[Protocol]> = listener.protocols.into();
     loop {
         let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
+            accepted = socket.accept(), if worker.memory() < Level::AcceptsNothing => accepted,
+            () = worker.memory_changed() => continue,
             _ = stop.wait_for(|stop| *stop >= Stop::Handover) => return,
         };
         let (client, address) = match accepted {
@@ -93,7 +95,7 @@ pub(crate) async fn accept(
         let live = Arc::clone(&worker.view().live);
         let is_proxied = listener.proxy_protocol == ProxyProtocol::Required;
         let per_client = per_client(&live, address).filter(|_| !is_proxied);
-        let admitted = admissions.admit(listener.index, address, per_client);
+        let found = admissions.admit(listener.index, address, per_client);
         let connection = connection::Connection {
             worker: Rc::clone(&worker),
             listener: listener.index,
@@ -109,14 +111,11 @@ pub(crate) async fn accept(
         tokio::task::spawn_local(async move {
             let _connected = connected;
             if is_proxied {
-                return connection.serve_proxied(client, admitted).await;
+                return Box::pin(connection.serve_proxied(client, found)).await;
             }
-            match admitted {
-                Some(admitted) => {
-                    connection.serve(client).await;
-                    drop(admitted);
-                }
-                None => connection.turn_away(client).await,
+            match Box::pin(connection.take_place(found)).await {
+                Some(place) => connection.serve(client, place).await,
+                None => Box::pin(connection.turn_away(client)).await,
             }
         });
     }

@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use super::connection::Connection;
-use super::{Admitted, Stop, per_client};
+use super::{Found, Stop, per_client};
 use crate::proxy::Caller;
 
 /// How much is looked at in one go: more than a header without TLVs has.
@@ -46,14 +46,14 @@ impl Refused {
 impl Connection {
     /// Hears the proxy out and then serves whoever it speaks for, if the listener and that client
     /// have room for one more.
-    pub(super) async fn serve_proxied(mut self, mut socket: TcpStream, place: Option<Admitted>) {
+    pub(super) async fn serve_proxied(mut self, mut socket: TcpStream, found: Option<Found>) {
         let live = self.worker.view().live.clone();
         let proxy = self.caller.address();
         if !live.trusts(proxy) {
             self.refuse_proxy(proxy, &Refused::Untrusted);
             return;
         }
-        let Some(place) = place else { return self.turn_away(socket).await };
+        let Some(place) = self.take_place(found).await else { return self.turn_away(socket).await };
         let mut stop = self.stop.clone();
         let told = tokio::select! {
             // What has come whole is served, also when the process is asked to end.
@@ -73,7 +73,7 @@ impl Connection {
         let live = self.worker.view().live.clone();
         let client = self.caller.address();
         match place.by_client(client, per_client(&live, client)) {
-            Some(_place) => self.serve(socket).await,
+            Some(place) => self.serve(socket, place).await,
             None => self.turn_away(socket).await,
         }
     }

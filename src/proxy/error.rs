@@ -38,6 +38,9 @@ pub(crate) enum ProxyError {
     /// The gateway has its fill of requests.
     #[error("too many requests in flight")]
     Overloaded,
+    /// The gateway has hardly any memory left.
+    #[error("memory is short")]
+    ShortOfMemory,
     /// The tenant has its fill, or asks too often.
     #[error(transparent)]
     TenantLimited(#[from] TenantRefusal),

@@ -13,6 +13,7 @@ use stamp_core::failover::{Choice, TrialRisk};
 use stamp_core::fleet::Standings;
 use stamp_core::framing::BodyFraming;
 use stamp_core::id::StampIndex;
+use stamp_core::memory::Level;
 use stamp_core::resolve::Target;
 use stamp_core::retry::MethodClass;
 use stamp_core::standing::EndpointStanding;
@@ -197,10 +198,13 @@ impl Scene<'_> {
         token: &TokenTold,
         story: &Story<'_>,
     ) -> Result<(Target, Choice), (Stage, ProxyError)> {
-        if let Some((state, _)) = self.running
-            && state.in_flight() >= self.live.limits.in_flight_max.get()
-        {
-            return Err((Stage::Head, ProxyError::Overloaded));
+        if let Some((state, _)) = self.running {
+            if state.memory().level >= Level::RefusesRequests {
+                return Err((Stage::Head, ProxyError::ShortOfMemory));
+            }
+            if state.in_flight() >= self.live.limits.in_flight_max.get() {
+                return Err((Stage::Head, ProxyError::Overloaded));
+            }
         }
         if let Err(error) = &token.verified {
             return Err((Stage::Identify, error.clone().into()));

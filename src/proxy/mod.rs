@@ -19,6 +19,7 @@ pub(crate) mod line;
 mod patience;
 mod record;
 pub(crate) mod respond;
+pub(crate) mod resting;
 mod rpc;
 pub(crate) mod streams;
 mod tunnel;
@@ -179,6 +180,7 @@ async fn handle(
     let view = worker.view();
     let live = &view.live;
     record.take_request(&request, &view);
+    let _admitted = worker.enter(live.limits.in_flight_max.get())?;
     let asked = upgrade::asked(&mut request, live.limits.of_head())?;
     let manner = record.manner;
     let patience = manner.timeout(request.headers())?;
@@ -187,8 +189,6 @@ async fn handle(
         let chain = Chain::read(request.headers());
         record.client = chain.client(client.caller.address(), |ip| live.trusts(ip));
     }
-
-    let _admitted = worker.enter(live.limits.in_flight_max.get()).ok_or(ProxyError::Overloaded)?;
     identify::check_certificate(worker, client.session.as_ref(), &request)?;
     let mut target = identify::target(worker, &view, &request, peer)?;
     record.take_target(&target);

@@ -87,6 +87,9 @@ pub(crate) fn told_of(error: &ProxyError) -> Told {
         ProxyError::Overloaded => {
             unavailable("overloaded", "Too many requests are in flight.", "proxy_internal_response")
         }
+        ProxyError::ShortOfMemory => {
+            unavailable("overloaded", "The gateway is short of memory.", "proxy_internal_response")
+        }
         ProxyError::TenantLimited(refusal) => told_of_limits(*refusal),
         ProxyError::StampSaturated => unavailable(
             "stamp_saturated",
@@ -404,7 +407,8 @@ mod tests {
 
     #[test]
     fn every_503_says_when_to_come_back() {
-        for error in [ProxyError::Overloaded, ProxyError::StampSaturated, ProxyError::NoEndpoint] {
+        let (full, short) = (ProxyError::Overloaded, ProxyError::ShortOfMemory);
+        for error in [full, short, ProxyError::StampSaturated, ProxyError::NoEndpoint] {
             let response = response(&error, Speaker { node: "gw", request_id: None });
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
             assert!(response.headers().contains_key(header::RETRY_AFTER), "{error}");

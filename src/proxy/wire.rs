@@ -6,6 +6,7 @@ mod frames;
 mod scratch;
 mod socket;
 
+use std::any::Any;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
@@ -63,15 +64,26 @@ pub(crate) struct WireState {
     resets: AtomicBool,
     /// The request under way must end, whatever it waits for.
     cut: AtomicBool,
+    /// It rests, and makes room for another.
+    let_go: AtomicBool,
     /// The task of the connection, which drives its requests.
     task: OnceLock<Waker>,
     refused: Mutex<Option<FramingError>>,
     abuse: OnceLock<Abuse>,
+    /// What is given back when nobody uses the connection any more, and no tunnel that it became.
+    held: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl WireState {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self::default())
+    }
+
+    /// A new connection, and what it holds until it, or the tunnel that it becomes, ends.
+    pub(crate) fn holding(held: impl Any + Send + Sync) -> Arc<Self> {
+        let state = Self::new();
+        state.held.get_or_init(|| Box::new(held));
+        state
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -171,9 +183,29 @@ impl WireState {
         self.task.get_or_init(|| waker.clone());
     }
 
+    /// It is to make room for another, if it still rests.
+    pub(super) fn let_go(&self) {
+        self.let_go.store(true, Relaxed);
+        self.wake();
+    }
+
+    /// It is not to make room (any more).
+    pub(super) fn keep(&self) {
+        self.let_go.store(false, Relaxed);
+    }
+
+    /// Is it to make room for another?
+    pub(crate) fn is_let_go(&self) -> bool {
+        self.let_go.load(Relaxed)
+    }
+
     /// The request under way must end now: a drain demands it.
     pub(super) fn cut(&self) {
         self.cut.store(true, Relaxed);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(task) = self.task.get() {
             task.wake_by_ref();
         }

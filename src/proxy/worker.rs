@@ -10,10 +10,15 @@ use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 use http::HeaderValue;
+use stamp_core::memory::Level;
 use stamp_core::time::Moment;
+use tokio::sync::Notify;
 use tokio::time::Sleep;
 
+use super::error::ProxyError;
 use super::flights::Flights;
+use super::resting::{AtRest, Resting};
+use super::wire::WireState;
 use crate::auth::TokenCache;
 use crate::clock::Clock;
 use crate::outbound::body::ReplayBudget;
@@ -47,6 +52,11 @@ pub struct Worker {
     timers: RefCell<Vec<Pin<Box<Sleep>>>>,
     replay: Rc<ReplayBudget>,
     flights: Rc<Flights>,
+    resting: Rc<Resting>,
+    memory: Cell<Level>,
+    memory_changed: Notify,
+    /// Another worker is asked to make room.
+    asks_for_room: Cell<bool>,
     access_log: AccessLog,
     listeners: Vec<Box<str>>,
     via: [HeaderValue; 3],
@@ -121,6 +131,10 @@ impl Worker {
             timers: RefCell::default(),
             replay: Rc::default(),
             flights: Flights::new(state.clock()),
+            resting: Rc::default(),
+            memory: Cell::default(),
+            memory_changed: Notify::new(),
+            asks_for_room: Cell::new(false),
             access_log,
             listeners,
             via,
@@ -284,12 +298,16 @@ impl Worker {
         output
     }
 
-    /// Counts a request in, unless the gateway has its fill.
-    pub fn enter(self: &Rc<Self>, in_flight_max: u32) -> Option<Admitted> {
-        self.state.enter(in_flight_max).then(|| {
-            self.in_flight.set(self.in_flight.get() + 1);
-            Admitted { worker: Rc::clone(self) }
-        })
+    /// Counts a request in, unless the gateway has its fill, or its memory has.
+    pub(super) fn enter(self: &Rc<Self>, in_flight_max: u32) -> Result<Admitted, ProxyError> {
+        if self.memory() >= Level::RefusesRequests {
+            return Err(ProxyError::ShortOfMemory);
+        }
+        if !self.state.enter(in_flight_max) {
+            return Err(ProxyError::Overloaded);
+        }
+        self.in_flight.set(self.in_flight.get() + 1);
+        Ok(Admitted { worker: Rc::clone(self) })
     }
 
     /// Requests that this worker is serving.
@@ -302,6 +320,34 @@ impl Worker {
         &self.flights
     }
 
+    /// Puts a client's connection down that is asked for nothing.
+    pub(crate) fn put_down(&self, listener: u16, state: &Arc<WireState>) -> AtRest {
+        let at_rest = self.resting.enter(listener, state);
+        self.close_idle();
+        at_rest
+    }
+
+    /// Closes the client connection of this worker that has rested longest, of this listener or of any.
+    /// Says whether there was one.
+    pub fn make_room(&self, of: Option<u16>) -> bool {
+        let listener = self.resting.let_one_go(of);
+        if let Some(listener) = listener {
+            self.counts().made_room(listener);
+        }
+        listener.is_some()
+    }
+
+    /// Has another worker do so. One ask at a time: a flood of clients that find no room must not
+    /// become a flood of mail.
+    pub async fn have_room_made(&self, of: Option<u16>) -> bool {
+        if self.asks_for_room.replace(true) {
+            return false;
+        }
+        let made = self.state.mailboxes().make_room(self.index, of).await;
+        self.asks_for_room.set(false);
+        made
+    }
+
     /// Counts a client connection until the guard is dropped.
     pub fn connected(self: &Rc<Self>) -> Connected {
         self.connections.set(self.connections.get() + 1);
@@ -311,6 +357,33 @@ impl Worker {
     /// Open client connections.
     pub fn connections(&self) -> u32 {
         self.connections.get()
+    }
+
+    /// Does a connection that has had so many requests end after the last of them?
+    pub fn is_last(&self, requests: u64) -> bool {
+        let is_short = self.memory() >= Level::ClosesIdle;
+        requests > 0 && (is_short || self.view.borrow().view.live.limits.ends_after(requests))
+    }
+
+    /// What is given up for memory.
+    pub fn memory(&self) -> Level {
+        self.memory.get()
+    }
+
+    /// Returns when that is not what it was.
+    pub async fn memory_changed(&self) {
+        self.memory_changed.notified().await;
+    }
+
+    fn take_memory(&self, level: Level) {
+        self.memory.set(level);
+        self.memory_changed.notify_waiters();
+        self.close_idle();
+    }
+
+    /// While memory is short, nobody rests.
+    fn close_idle(&self) {
+        while self.memory() >= Level::ClosesIdle && self.make_room(None) {}
     }
 
     /// Answers what other threads ask.
@@ -325,6 +398,8 @@ impl Worker {
             Mail::Counts(reply) => drop(reply.send(self.counts_now())),
             Mail::Flights(reply) => drop(reply.send(self.flights.told())),
             Mail::Close(stamp, closing) => self.flights.close(stamp, closing),
+            Mail::Memory(level) => self.take_memory(level),
+            Mail::MakeRoom(of, reply) => drop(reply.send(self.make_room(of))),
             Mail::Shed(endpoint) => {
                 if let Some(pool) = self.pools.borrow().get(&endpoint) {
                     pool.shed();
@@ -340,6 +415,7 @@ impl Worker {
                 .idle_connections
                 .insert(*number, u32::try_from(pool.resting()).unwrap_or(u32::MAX));
         }
+        counts.resting_connections.extend(self.resting.counts());
         counts
     }
 

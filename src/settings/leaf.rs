@@ -1,16 +1,19 @@
 //! The leaves of gateway.toml that need more than a number: names, addresses, networks, words.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde_json::json;
-use stamp_core::document::{FromToml, Json, Report, Value, mismatch, read_parsed, string_of};
+use stamp_core::document::{
+    Bytes, FromToml, Json, Report, Value, mismatch, read_parsed, string_of,
+};
 use stamp_core::framing::is_token;
 use stamp_core::raw::parse_domain;
 use stamp_core::words;
 
-use super::{LogFormat, LogLevel, LogTarget, Protocol, ProxyProtocol, Role};
+use super::{LogFormat, LogLevel, LogTarget, MemoryLimit, Protocol, ProxyProtocol, Role};
 
 /// The longest name of a gateway, a listener or a token.
 const NAME_BYTES_MAX: usize = 64;
@@ -132,6 +135,19 @@ impl FromToml for LogTarget {
     }
     fn schema() -> Json {
         PathBuf::schema()
+    }
+}
+
+impl FromToml for MemoryLimit {
+    fn read(value: &Value<'_>, report: &mut Report) -> Option<Self> {
+        if value.get_ref().as_str() == Some("auto") {
+            return Some(Self::Auto);
+        }
+        let size = Bytes::<0, { 1 << 40 }>::read(value, report)?;
+        Some(NonZeroU64::new(size.0).map_or(Self::Off, Self::Bytes))
+    }
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^(auto|0|[0-9]+(B|KiB|MiB|GiB))$" })
     }
 }
 

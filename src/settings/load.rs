@@ -260,6 +260,8 @@ const fn limits(raw: &RawLimits) -> Limits {
         in_flight_max: at_least_one(raw.in_flight_requests.0),
         bytes_per_second_min: NonZeroU32::new(raw.min_bytes_per_second.0),
         connections_per_client_max: NonZeroU32::new(raw.connections_per_client.0),
+        requests_per_connection_max: NonZeroU32::new(raw.requests_per_connection.0),
+        memory: raw.memory,
         handshakes_max: at_least_one(raw.tls_handshakes.0),
         h2_streams_max: at_least_one(raw.h2_concurrent_streams.0),
         h2_pending_resets_max: raw.h2_pending_resets.0 as usize,

@@ -145,6 +145,10 @@ pub struct Limits {
     pub h2_pending_resets_max: usize,
     /// Most connections of one address; trusted proxies are exempt. `None` = unlimited.
     pub connections_per_client_max: Option<NonZeroU32>,
+    /// Most requests over one connection; it ends after the last. `None` = unlimited.
+    pub requests_per_connection_max: Option<NonZeroU32>,
+    /// How much memory there is.
+    pub memory: MemoryLimit,
     /// Most TLS handshakes under way, over all workers; others wait for their turn.
     pub handshakes_max: NonZeroU32,
 }
@@ -166,11 +170,28 @@ impl Limits {
         }
     }
 
+    /// Does a connection end after so many requests?
+    #[must_use]
+    pub fn ends_after(&self, requests: u64) -> bool {
+        self.requests_per_connection_max.is_some_and(|max| requests >= u64::from(max.get()))
+    }
+
     /// The least rate of a peer; 0 = none is asked for.
     #[must_use]
     pub fn bytes_per_second(&self) -> u64 {
         self.bytes_per_second_min.map_or(0, |least| u64::from(least.get()))
     }
+}
+
+/// How much memory there is: as it becomes short, ever more is given up for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// As much as the control groups of the process may have.
+    Auto,
+    /// Whatever it takes.
+    Off,
+    /// So much for what the process allocates. Sockets' buffers are the kernel's, and not in it.
+    Bytes(NonZeroU64),
 }
 
 /// How long things may take. None is zero.

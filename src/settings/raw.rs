@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use stamp_core::as_written;
 use stamp_core::document::{Bytes, Count, Lasting, OneOrMany, Percent, Ratio, Version, Written};
 
+use super::MemoryLimit;
 use super::leaf::{AllowedHost, BindAddress, NameToken, Network};
 use super::tls::ClientAuthWord;
 use super::{LogFormat, LogLevel, LogTarget, Protocol, ProxyProtocol, Role, TlsVersion};
@@ -116,6 +117,10 @@ as_written! {
         pub min_bytes_per_second: Count<0, 1_000_000_000> = 240,
         /// Most connections of one address; trusted proxies are exempt. 0: unlimited.
         pub connections_per_client: Count<0, 10_000_000> = 0,
+        /// Most requests over one connection; it ends after the last. 0: unlimited.
+        pub requests_per_connection: Count<0, 1_000_000_000> = 10_000,
+        /// The most memory; connections and requests are given up before it is reached. `auto`: what the control groups of the process may have, if that is limited; a size: what the process itself allocates; "0": off.
+        pub memory: MemoryLimit = "auto",
         /// Most TLS handshakes under way; others wait for their turn.
         pub tls_handshakes: Count<1, 1_000_000> = 1_000,
     }

@@ -146,6 +146,7 @@ impl State {
             fetches: Fetches::default(),
             unknown_keys: asks,
             happened: Events::new(),
+            memory: Mutex::default(),
         });
         let (probe_now, asked) = mpsc::unbounded_channel();
         let mut control = Control {

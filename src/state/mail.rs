@@ -2,6 +2,7 @@
 //! answers is true of all of them.
 
 use stamp_core::closing::Closing;
+use stamp_core::memory::Level;
 use tokio::sync::{mpsc, oneshot};
 
 use super::flights::{self, FlightsByStamp};
@@ -19,6 +20,11 @@ pub enum Mail {
     /// The drain of the stamp of this number ends so: close what is long-lived there in time.
     /// `None` = there is no drain (any more).
     Close(u32, Option<Closing>),
+    /// So much is given up for memory from now on.
+    Memory(Level),
+    /// Another worker has a client and no room for it: close the connection that rests longest, of
+    /// this listener or (`None`) of any. Was there one?
+    MakeRoom(Option<u16>, oneshot::Sender<bool>),
     /// Another worker waits for a connection to this endpoint: close those that rest.
     Shed(u32),
 }
@@ -61,6 +67,24 @@ impl Mailboxes {
     /// Asks all workers to close what rests at an endpoint.
     pub fn shed(&self, endpoint: u32) {
         self.tell(|| Mail::Shed(endpoint));
+    }
+
+    /// Tells all workers what is given up for memory.
+    pub(super) fn tell_memory(&self, level: Level) {
+        self.tell(|| Mail::Memory(level));
+    }
+
+    /// Asks one worker after the other, but for this one, to close a client connection that rests.
+    /// Says whether one did.
+    pub async fn make_room(&self, asker: usize, of: Option<u16>) -> bool {
+        let (before, after) = self.boxes.split_at(asker.min(self.boxes.len()));
+        for mailbox in after.iter().skip(1).chain(before) {
+            let (reply, answer) = oneshot::channel();
+            if mailbox.send(Mail::MakeRoom(of, reply)).is_ok() && answer.await == Ok(true) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Tells all workers how the drain of a stamp ends.

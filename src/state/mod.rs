@@ -13,6 +13,7 @@ mod handover;
 mod happened;
 mod journal;
 mod mail;
+mod memory;
 mod registry;
 pub mod report;
 mod status;
@@ -36,6 +37,7 @@ pub use handover::{UpgradeAsk, UpgradeError};
 pub use happened::{Events, Happened, News, What};
 pub use journal::{OpenError, Records, read_journal};
 pub use mail::{Mail, Mailboxes};
+pub use memory::{Memory, watch_memory};
 pub use status::{ReloadResult, ReloadStatus};
 pub use tenants::{TenantCells, TenantLoad, TenantPlace, forget_idle_tenants};
 pub use view::View;
@@ -80,6 +82,7 @@ pub struct State {
     fetches: Fetches,
     unknown_keys: mpsc::Sender<Box<str>>,
     happened: Events,
+    memory: Mutex<Memory>,
 }
 
 impl State {

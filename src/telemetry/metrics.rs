@@ -6,15 +6,18 @@ mod families;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
+use stamp_core::memory::{Level, Use};
+
 use super::histogram::{BOUNDS, Histogram};
 use super::worker::{METHODS, StampCounts, TierCounts, WorkerCounts};
 use families::{
     ACTIVE_TENANTS, ATTEMPTS, BAD_ROWS, BUILD, CLIENTS_CUT, CPU, DOWNSTREAM_CONNECTIONS,
-    DRAIN_IN_FLIGHT, ENDPOINT_OUT, ENDPOINT_UP, ERRORS, FAILOVER_ACTIVE, FAILOVERS, FDS, FDS_MAX,
-    Family, GENERATION, HANDSHAKES, IN_FLIGHT, KEY_FETCHES, KEYS, KEYS_AGE, Kind, LAST_RELOAD,
-    LOG_DROPPED, NOT_AFTER, OVERHEAD, PANICS, POOL_WAIT, RATE_LIMITED, RELOADS, REQUEST_DURATION,
-    REQUESTS, RESIDENT, RESOLUTIONS, RETRIES, SELF_SUSPECT, SHED, STAMP_STATE, STARTED, TOKENS,
-    UNPROXIED, UPSTREAM_CONNECTIONS, VIRTUAL, WORKER_LAG,
+    DOWNSTREAM_RESTING, DRAIN_IN_FLIGHT, ENDPOINT_OUT, ENDPOINT_UP, ERRORS, FAILOVER_ACTIVE,
+    FAILOVERS, FDS, FDS_MAX, Family, GENERATION, HANDSHAKES, IN_FLIGHT, KEY_FETCHES, KEYS,
+    KEYS_AGE, Kind, LAST_RELOAD, LOG_DROPPED, MADE_ROOM, MEMORY_LEVEL, MEMORY_LIMIT, MEMORY_USED,
+    NOT_AFTER, OVERHEAD, PANICS, POOL_WAIT, RATE_LIMITED, RELOADS, REQUEST_DURATION, REQUESTS,
+    RESIDENT, RESOLUTIONS, RETRIES, SELF_SUSPECT, SHED, STAMP_STATE, STARTED, TOKENS, UNPROXIED,
+    UPSTREAM_CONNECTIONS, VIRTUAL, WORKER_LAG,
 };
 
 /// Why an endpoint may be out.
@@ -48,6 +51,10 @@ pub struct Scrape {
     pub is_suspect: bool,
     /// Access log lines that found the queue full.
     pub access_log_dropped: u64,
+    /// What is given up for memory.
+    pub memory: Level,
+    /// What is in use; `None` = there is no limit.
+    pub memory_now: Option<Use>,
     /// The process; `None` where it cannot be told.
     pub process: Option<ProcessGauges>,
 }
@@ -142,6 +149,7 @@ const STATES: [&str; 5] = ["active", "draining", "drained", "maintenance", "warm
 pub fn render(scrape: &Scrape) -> String {
     let mut text = Text::default();
     requests(&mut text, scrape);
+    clients(&mut text, scrape);
     stamps(&mut text, scrape);
     endpoints(&mut text, scrape);
     config(&mut text, scrape.config);
@@ -158,6 +166,11 @@ pub fn render(scrape: &Scrape) -> String {
     text.one(&SELF_SUSPECT, f64::from(u8::from(scrape.is_suspect)));
     text.one(&LOG_DROPPED, scrape.access_log_dropped as f64);
     text.one(&PANICS, counts.panics as f64);
+    text.one(&MEMORY_LEVEL, f64::from(scrape.memory.number()));
+    if let Some(now) = scrape.memory_now {
+        text.one(&MEMORY_USED, now.used as f64);
+        text.one(&MEMORY_LIMIT, now.limit as f64);
+    }
     text.values(&BUILD, [(vec![env!("CARGO_PKG_VERSION")], 1.0)]);
     if let Some(process) = scrape.process {
         text.one(&CPU, process.cpu_s);
@@ -227,10 +240,23 @@ fn requests(text: &mut Text, scrape: &Scrape) {
         by_tier(&counts.shed).map(move |(labels, count)| ([vec![stamp], labels].concat(), count))
     });
     text.counters(&SHED, shed);
+}
+
+fn clients(text: &mut Text, scrape: &Scrape) {
+    let (counts, labels) = (&scrape.counts, &scrape.labels);
     let clients = counts.client_connections.iter();
     let clients =
         clients.map(|(listener, count)| (vec![labels.listener(*listener)], f64::from(*count)));
     text.values(&DOWNSTREAM_CONNECTIONS, clients);
+    let resting = counts.resting_connections.iter();
+    let resting =
+        resting.map(|(listener, count)| (vec![labels.listener(*listener)], f64::from(*count)));
+    text.values(&DOWNSTREAM_RESTING, resting);
+    let made_room = counts.made_room.iter();
+    text.counters(
+        &MADE_ROOM,
+        made_room.map(|(listener, count)| (vec![labels.listener(*listener)], *count)),
+    );
     let unproxied = counts.unproxied.iter();
     text.counters(
         &UNPROXIED,

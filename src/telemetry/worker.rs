@@ -114,12 +114,16 @@ pub struct WorkerCounts {
     pub idle_connections: HashMap<u32, u32>,
     /// Client connections by listener; filled in when the copy is made.
     pub client_connections: HashMap<u16, u32>,
+    /// Those of them that rest, by listener; filled in when the copy is made.
+    pub resting_connections: HashMap<u16, u32>,
     /// `tls_handshakes_total`, by listener and result.
     pub handshakes: Vec<((u16, &'static str), u64)>,
     /// `proxy_protocol_refused_total`, by listener and reason.
     pub unproxied: Vec<((u16, &'static str), u64)>,
     /// `clients_cut_total`, by listener and reason.
     pub cut: Vec<((u16, &'static str), u64)>,
+    /// `connections_closed_for_room_total`, by listener.
+    pub made_room: HashMap<u16, u64>,
     /// Panics that were caught and answered with 500.
     pub panics: u64,
 }
@@ -158,6 +162,11 @@ impl WorkerCounts {
         add(&mut self.cut, (listener, reason), 1);
     }
 
+    /// Counts a connection that rested and was closed for want of room.
+    pub fn made_room(&mut self, listener: u16) {
+        *self.made_room.entry(listener).or_default() += 1;
+    }
+
     /// Adds what another worker counted.
     pub fn merge(&mut self, other: &Self) {
         for (number, counts) in &other.stamps {
@@ -175,6 +184,7 @@ impl WorkerCounts {
         add_all(&mut self.tokens, &other.tokens);
         add_all(&mut self.idle_connections, &other.idle_connections);
         add_all(&mut self.client_connections, &other.client_connections);
+        add_all(&mut self.resting_connections, &other.resting_connections);
         for &(labels, count) in &other.handshakes {
             add(&mut self.handshakes, labels, count);
         }
@@ -184,6 +194,7 @@ impl WorkerCounts {
         for &(labels, count) in &other.cut {
             add(&mut self.cut, labels, count);
         }
+        add_all(&mut self.made_room, &other.made_room);
         self.panics += other.panics;
     }
 }

@@ -244,6 +244,8 @@ async fn a_listener_that_has_its_fill_closes_at_once() {
     let door = door("listener", "max_connections", "1").await;
     let mut first = door.visit(ACME).await;
     assert_eq!(first.exchange(&get(ACME, "/")).await.status, 200);
+    // Within a head, so that it makes no room.
+    first.send("GET / HTTP/1.1\r\n").await;
     assert!(door.try_visit(&door.visitor().config(), ACME).await.is_err());
     drop(first);
     eventually("room again", async || {

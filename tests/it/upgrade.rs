@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::drain::{becomes, undrain};
+use crate::drain_progress::tunnelling;
 use crate::harness::client::Client;
 use crate::harness::command::{operate, run};
 use crate::harness::deadline::eventually;
@@ -237,4 +238,17 @@ async fn connections_that_wait_in_a_queue_are_served_by_whoever_takes_over() {
         ended.unwrap();
     }
     assert_eq!(served.load(Ordering::Relaxed), 200);
+}
+
+#[tokio::test]
+async fn a_tunnel_goes_on_at_the_former_process_until_it_ends() {
+    let mut pair = Pair::start().await;
+    let mut tunnel = tunnelling(&pair).await;
+    let _heir = upgrade(&pair.gateway).await;
+    assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "a");
+    tunnel.send("hello").await;
+    assert_eq!(tunnel.exactly(5).await, b"hello");
+    assert!(!pair.gateway.has_ended());
+    drop(tunnel);
+    assert!(pair.gateway.ended().await.success());
 }

@@ -3,7 +3,7 @@
 use tokio::task::JoinSet;
 
 use crate::harness::client::{Answer, Client};
-use crate::harness::deadline::{eventually, settled};
+use crate::harness::deadline::{eventually, settled, ticks};
 use crate::harness::gateway::Plan;
 use crate::harness::http1::{Request, get, post};
 use crate::harness::http2::{END_STREAM, Http2, request};
@@ -147,6 +147,10 @@ async fn a_connection_that_is_too_old_or_idle_is_not_used_again() {
     for number in 1..=3 {
         all_served(at_once(&pair, 1)).await;
         assert_eq!(pair.a.connections(), number);
+        // The connection grows old: one tick is at once, the next after 10 ms.
+        let mut ticks = ticks(100);
+        ticks.tick().await;
+        ticks.tick().await;
     }
     pair.a.left_by(2).await;
     let pair = pair_of("pool = { protocol = \"h2c\", idle_timeout = \"10ms\" }").await;

@@ -104,6 +104,16 @@ pub(super) const UPSTREAM_CONNECTIONS: Family = gauge(
 );
 pub(super) const DOWNSTREAM_CONNECTIONS: Family =
     gauge("stampgate_downstream_connections", &["listener"], "Clients' connections.");
+pub(super) const DOWNSTREAM_RESTING: Family = gauge(
+    "stampgate_downstream_connections_resting",
+    &["listener"],
+    "Those of them that were asked for nothing for a second, and make room for others.",
+);
+pub(super) const MADE_ROOM: Family = counter(
+    "stampgate_connections_closed_for_room_total",
+    &["listener"],
+    "Clients' connections at rest that were closed since connections or memory were short.",
+);
 pub(super) const UNPROXIED: Family = counter(
     "stampgate_proxy_protocol_refused_total",
     &["listener", "reason"],
@@ -192,6 +202,18 @@ pub(super) const LOG_DROPPED: Family = counter(
 );
 pub(super) const PANICS: Family =
     counter("stampgate_panics_total", &[], "Requests answered with 500 since their task panicked.");
+pub(super) const MEMORY_LEVEL: Family = gauge(
+    "stampgate_memory_level",
+    &[],
+    "What is given up for memory: 0 nothing, 1 idle connections, 2 new requests, 3 new connections.",
+);
+pub(super) const MEMORY_USED: Family = gauge(
+    "stampgate_memory_used_bytes",
+    &[],
+    "Memory that counts against its limit; absent without one.",
+);
+pub(super) const MEMORY_LIMIT: Family =
+    gauge("stampgate_memory_limit_bytes", &[], "The limit of memory; absent without one.");
 pub(super) const BUILD: Family =
     gauge("stampgate_build_info", &["version"], "1, with the version as a label.");
 pub(super) const CPU: Family =

@@ -20,6 +20,8 @@ impl Settings {
         for (table, key, value) in [
             ("listener", "name", "\"public\""),
             ("listener", "bind", "\"127.0.0.1:0\""),
+            // Below half of the files that any machine lets a process open.
+            ("listener", "max_connections", "5_000"),
             ("node", "id", "\"gw-test\""),
             ("runtime", "workers", "2"),
             ("routing", "file", "\"routing.toml\""),

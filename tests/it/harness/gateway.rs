@@ -17,6 +17,9 @@ use super::stamp::Stamp;
 /// A file of this name in its directory takes the place of the certificates that the system trusts.
 pub const SYSTEM_CERTIFICATES: &str = "system.crt";
 
+/// The number in a file of this name is how many files the process may open.
+const FILES_MAX: &str = "files_max";
+
 /// A gateway that is configured, but not running.
 #[derive(Debug)]
 pub struct Plan {
@@ -42,6 +45,11 @@ impl Plan {
     pub fn file(self, name: &str, text: &str) -> Self {
         self.directory.write(name, text);
         self
+    }
+
+    /// How many files the process may open.
+    pub fn files_max(self, files: u32) -> Self {
+        self.file(FILES_MAX, &files.to_string())
     }
 
     /// Writes gateway.toml without starting anything.
@@ -198,6 +206,14 @@ impl Gateway {
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
 
+    /// Changes gateway.toml and reloads.
+    pub async fn reconfigure(&self, from: &str, to: &str) {
+        let text = self.directory.read("gateway.toml");
+        assert!(text.contains(from), "{text}");
+        self.directory.replace("gateway.toml", &text.replace(from, to));
+        self.reload().await;
+    }
+
     /// Replaces routing.toml and reloads.
     pub async fn reload_with(&self, table: &str, stamps: &[&Stamp]) {
         self.directory.replace("routing.toml", &routing(table, stamps));
@@ -285,7 +301,7 @@ fn spawn(directory: &Directory) -> Child {
     let _absent = fs::remove_file(directory.path("state/ports.json"));
     let path = directory.path("gateway.log");
     let log = File::options().create(true).append(true).open(path).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_stampgate"))
+    program(directory)
         .arg("run")
         .arg("-c")
         .arg(directory.path("gateway.toml"))
@@ -296,4 +312,14 @@ fn spawn(directory: &Directory) -> Child {
         .stderr(log)
         .spawn()
         .unwrap()
+}
+
+fn program(directory: &Directory) -> Command {
+    let program = env!("CARGO_BIN_EXE_stampgate");
+    let Ok(files_max) = fs::read_to_string(directory.path(FILES_MAX)) else {
+        return Command::new(program);
+    };
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("ulimit -n {files_max}; exec \"$0\" \"$@\"")).arg(program);
+    shell
 }

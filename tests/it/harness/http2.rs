@@ -221,6 +221,15 @@ impl Http2 {
         }
     }
 
+    /// What the gateway says to a connection that it does not take, until it closes it.
+    pub async fn refusal(&mut self) -> Vec<u8> {
+        let mut heard = std::mem::take(&mut self.buffer);
+        while within("a refusal", self.stream.read_buf(&mut heard)).await.is_ok_and(|read| read > 0)
+        {
+        }
+        heard
+    }
+
     /// Why a stream was reset, or its connection ended.
     pub async fn error(&mut self, stream: u32) -> u32 {
         match self.ended(stream).await {
@@ -282,6 +291,23 @@ impl Http2 {
             }
             assert!(self.read().await, "closed without a word");
         }
+    }
+
+    /// Waits until the gateway has seen all that was sent.
+    pub async fn ping(&mut self) {
+        self.send(&Frame::new(PING, 0, 0, [7; 8])).await;
+        loop {
+            let frame = self.next_frame().await.expect("an answer to a ping");
+            if frame.kind == PING && frame.flags & ACK != 0 {
+                return;
+            }
+            self.note(frame).await;
+        }
+    }
+
+    /// Has the gateway said that the connection ends?
+    pub fn is_told(&self) -> bool {
+        self.goaway.is_some()
     }
 
     /// Waits until the gateway ends the connection; the code of its GOAWAY frame if there was one.
