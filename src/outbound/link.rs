@@ -218,11 +218,11 @@ impl Http1 {
 
 /// Makes a connection for HTTP/1.1.
 pub(super) async fn connect_http1(
-    destination: &Destination,
+    destination: Destination,
     permit: OwnedSemaphorePermit,
     clock: Clock,
 ) -> Result<Box<Http1>, ConnectError> {
-    let (stream, made) = open(destination, Offer::Http1, clock).await?;
+    let (stream, made) = open(&destination, Offer::Http1, clock).await?;
     speak_http1(stream, made, permit).await
 }
 

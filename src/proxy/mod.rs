@@ -172,15 +172,31 @@ impl Client {
 /// The stages, in their order.
 async fn handle(
     client: &Client,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     ending: &mut Ending,
 ) -> Result<Served, ProxyError> {
     let worker = &client.worker;
     let Some(record) = &mut ending.record else { return Err(ProxyError::Internal) };
     let view = worker.view();
-    let live = &view.live;
     record.take_request(&request, &view);
-    let _admitted = worker.enter(live.limits.in_flight_max.get())?;
+    let _admitted = worker.enter(view.live.limits.in_flight_max.get())?;
+    let call = set_out(client, view, request, record).await?;
+    let Some(mut call) = call else { return Ok(Served::Own(own_options())) };
+    forward::forward(&mut call, ending).await
+}
+
+/// All stages before the request is sent; `None` = it may go no further than here, and is answered here.
+///
+/// Apart from what follows, and its outcome boxed, so that a request on its way does not carry what only its
+/// start needs, nor that twice (measured: 2.3 of 5.3 KB).
+async fn set_out<'c>(
+    client: &'c Client,
+    view: Rc<WorkerView>,
+    mut request: Request<Incoming>,
+    record: &mut Record,
+) -> Result<Option<Box<Call<'c>>>, ProxyError> {
+    let worker = &client.worker;
+    let live = &view.live;
     let asked = upgrade::asked(&mut request, live.limits.of_head())?;
     let manner = record.manner;
     let patience = manner.timeout(request.headers())?;
@@ -202,7 +218,7 @@ async fn handle(
     let (parts, body) = request.into_parts();
     let mut request = Request::from_parts(parts, ());
     let length = Length::of(&body);
-    let (mut view, mut choice) = choose::found(worker, Rc::clone(&view), &target, method).await?;
+    let (mut view, mut choice) = choose::found(worker, view, &target, method).await?;
     let stamp = view.table.stamp(choice.stamp);
     let is_small = length.is_at_most(stamp.retry.replay_bytes);
     let body = body_source(&view, body, (manner, stamp.retry.replay_bytes), worker);
@@ -222,7 +238,7 @@ async fn handle(
     if request.method() == Method::OPTIONS
         && headers::count_forwards(request.headers_mut()).is_none()
     {
-        return Ok(Served::Own(own_options()));
+        return Ok(None);
     }
     let mut head = prepare(client, &view, request, (peer, length), record)?;
     let handshake = match asked {
@@ -230,8 +246,8 @@ async fn handle(
         Asked::Answer => None,
     };
     let switch = switch.map(|client| Switch { client, handshake });
-    let mut call = Call { client, target, method, head, body, switch, choice, view, deadline };
-    forward::forward(&mut call, ending).await
+    let call = Call { client, target, method, head, body, switch, choice, view, deadline };
+    Ok(Some(Box::new(call)))
 }
 
 /// Waits for a small body while its stamp is short of room. For that time the request counts neither
