@@ -143,6 +143,7 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
     let addresses = addresses(&settings, &sockets.admin, &sockets.bound);
     let limits = settings.listeners.iter().map(|listener| listener.connections_max.get());
     let admissions = Admissions::new(limits, files_max);
+    admissions.tell_bound(state.view().table.connections_max());
     let (ask_upgrade, upgrades) = mpsc::channel(1);
     let mut estate = sockets.estate(&settings)?;
     let Sockets { bound, admin, admin_unix } = sockets;
@@ -155,7 +156,6 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
         access_log: access_log.clone(),
         listeners: listener_names(&settings),
         clients: clients(&admissions),
-        connections_max: admissions.max(),
         routing_file: settings.routing.file.clone(),
         audit: audit.map_err(system("open the audit log"))?,
         allowed_hosts: settings.admin.allowed_hosts.clone(),
@@ -263,8 +263,11 @@ fn start_control(control: &Runtime, started: Started, reloader: &Arc<Reloader>, 
 }
 
 fn clients(admissions: &Arc<Admissions>) -> Clients {
-    let admissions = Arc::clone(admissions);
-    Clients(Box::new(move || admissions.open().collect()))
+    let (counts, bounds) = (Arc::clone(admissions), Arc::clone(admissions));
+    Clients {
+        open: Box::new(move || counts.open().collect()),
+        max: Box::new(move |to_stamps_max| bounds.bound(to_stamps_max).max),
+    }
 }
 
 fn admin_listeners(

@@ -55,7 +55,6 @@ pub struct AdminState {
     /// Names of the data listeners, in the order of gateway.toml.
     listeners: Vec<Box<str>>,
     clients: Clients,
-    connections_max: u32,
     routing_file: PathBuf,
     /// Wall time since 1970.
     started_at: Duration,
@@ -80,8 +79,6 @@ pub struct Parts {
     pub listeners: Vec<Box<str>>,
     /// How many clients each of them has.
     pub clients: Clients,
-    /// The most that all of them together may have.
-    pub connections_max: u32,
     /// The path of routing.toml.
     pub routing_file: PathBuf,
     /// Where the audit goes.
@@ -99,12 +96,17 @@ struct Known {
     access: Access,
 }
 
-/// Tells how many connections each data listener has: `listen`, which counts them, stands above.
-pub struct Clients(pub Box<dyn Fn() -> Vec<u32> + Send + Sync>);
+/// Tells of the connections of data listeners: `listen`, which counts them, stands above.
+pub struct Clients {
+    /// How many each has.
+    pub open: Box<dyn Fn() -> Vec<u32> + Send + Sync>,
+    /// The most that all of them together may have, where there may be so many to stamps.
+    pub max: Box<dyn Fn(u64) -> u32 + Send + Sync>,
+}
 
 impl fmt::Debug for Clients {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_tuple("Clients").field(&(self.0)()).finish()
+        out.debug_tuple("Clients").field(&(self.open)()).finish()
     }
 }
 
@@ -121,7 +123,6 @@ impl AdminState {
             access_log: parts.access_log,
             listeners: parts.listeners,
             clients: parts.clients,
-            connections_max: parts.connections_max,
             routing_file: parts.routing_file,
             audit: parts.audit,
             allowed_hosts: parts.allowed_hosts,
@@ -288,6 +289,7 @@ async fn scraped(Shared(admin): Shared<Arc<AdminState>>) -> Result<Response, Pro
 
 async fn info(Shared(admin): Shared<Arc<AdminState>>) -> Response {
     let state = &admin.state;
+    let known = state.view();
     let view = InfoView {
         name: env!("CARGO_PKG_NAME").to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -296,8 +298,8 @@ async fn info(Shared(admin): Shared<Arc<AdminState>>) -> Response {
         started_at: view::timestamp(admin.started_at),
         uptime_s: view::seconds(state.clock().now().0),
         workers: state.mailboxes().workers(),
-        connections_max: admin.connections_max,
-        generation: state.view().generation,
+        connections_max: (admin.clients.max)(known.table.connections_max()),
+        generation: known.generation,
     };
     Json(view).into_response()
 }

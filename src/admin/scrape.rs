@@ -28,7 +28,7 @@ pub(super) async fn gather(admin: &AdminState) -> Option<Scrape> {
     for worker in &of_workers {
         counts.merge(worker);
     }
-    counts.client_connections = (0..).zip((admin.clients.0)()).collect();
+    counts.client_connections = (0..).zip((admin.clients.open)()).collect();
     let (view, memory) = (state.view(), state.memory());
     Some(Scrape {
         labels: labels(admin, &counts),

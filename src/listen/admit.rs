@@ -14,7 +14,9 @@ use super::handshake::Turns;
 #[derive(Debug)]
 pub struct Admissions {
     listeners: Vec<Open>,
-    all: Open,
+    all: AtomicU32,
+    /// What the process may have.
+    files_max: Option<u64>,
     clients: Mutex<HashMap<IpAddr, u32>>,
     turns: Turns,
 }
@@ -29,15 +31,11 @@ impl Open {
     fn new(max: u32) -> Self {
         Self { count: AtomicU32::new(0), max }
     }
+}
 
-    /// Counts one more.
-    fn enter(&self) -> Room {
-        Room::of(self.count.fetch_add(1, Ordering::Relaxed).saturating_add(1), self.max)
-    }
-
-    fn leave(&self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
-    }
+/// Counts one more among so many.
+fn enter(count: &AtomicU32, max: u32) -> Room {
+    Room::of(count.fetch_add(1, Ordering::Relaxed).saturating_add(1), max)
 }
 
 /// What a new connection finds.
@@ -62,31 +60,34 @@ pub struct Admitted {
 impl Admissions {
     /// Counters for listeners with these limits, in a process that may have so many files.
     #[must_use]
-    pub fn new(
-        connections_max: impl Iterator<Item = u32> + Clone,
-        files_max: Option<u64>,
-    ) -> Arc<Self> {
-        let bound = Bound::of(files_max, connections_max.clone());
-        if bound.is_short() {
-            tracing::warn!(
-                connections_max = bound.max,
-                listeners_max = bound.asked,
-                files_max,
-                "fewer connections than the listeners' max_connections: half of the open files"
-            );
-        }
+    pub fn new(connections_max: impl Iterator<Item = u32>, files_max: Option<u64>) -> Arc<Self> {
         Arc::new(Self {
             listeners: connections_max.map(Open::new).collect(),
-            all: Open::new(bound.max),
+            all: AtomicU32::new(0),
+            files_max,
             clients: Mutex::default(),
             turns: Turns::default(),
         })
     }
 
-    /// The most connections over all listeners.
+    /// The bound over all listeners, where there may be so many connections to stamps.
     #[must_use]
-    pub fn max(&self) -> u32 {
-        self.all.max
+    pub fn bound(&self, to_stamps_max: u64) -> Bound {
+        let asked = self.listeners.iter().map(|open| u64::from(open.max)).sum();
+        Bound::of(self.files_max, asked, to_stamps_max)
+    }
+
+    /// Says in the log where that is less than the listeners ask for.
+    pub fn tell_bound(&self, to_stamps_max: u64) {
+        let bound = self.bound(to_stamps_max);
+        if bound.is_short() {
+            tracing::warn!(
+                connections_max = bound.max,
+                listeners_max = bound.asked,
+                files_max = self.files_max,
+                "fewer connections than the listeners' max_connections: other open files are for stamps"
+            );
+        }
     }
 
     /// Whose turn it is to shake hands.
@@ -94,15 +95,16 @@ impl Admissions {
         &self.turns
     }
 
-    /// Counts a connection in, unless its client has its fill.
+    /// Counts a connection in, unless its client has its fill. There may be so many to stamps.
     pub fn admit(
         self: &Arc<Self>,
         listener: u16,
-        client: IpAddr,
-        per_client_max: Option<NonZeroU32>,
+        (client, per_client_max): (IpAddr, Option<NonZeroU32>),
+        to_stamps_max: u64,
     ) -> Option<Found> {
         let open = self.listeners.get(usize::from(listener))?;
-        let (here, over_all) = (open.enter(), self.all.enter());
+        let here = enter(&open.count, open.max);
+        let over_all = enter(&self.all, self.bound(to_stamps_max).max);
         let admitted = Admitted { admissions: Arc::clone(self), listener, client: None };
         let admitted = admitted.by_client(client, per_client_max)?;
         // One of this listener's that goes makes room either way.
@@ -137,9 +139,9 @@ impl Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         if let Some(open) = self.admissions.listeners.get(usize::from(self.listener)) {
-            open.leave();
+            open.count.fetch_sub(1, Ordering::Relaxed);
         }
-        self.admissions.all.leave();
+        self.admissions.all.fetch_sub(1, Ordering::Relaxed);
         let Some(client) = self.client else { return };
         let mut clients = self.admissions.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = clients.get_mut(&client) {
@@ -161,7 +163,7 @@ mod tests {
     #[test]
     fn a_listener_takes_so_many_and_no_more() {
         let admissions = Admissions::new([2].into_iter(), None);
-        let find = || admissions.admit(0, ONE, None).unwrap();
+        let find = || admissions.admit(0, (ONE, None), 0).unwrap();
         let (first, second) = (find(), find());
         assert_eq!((first.room, second.room), (Room::Plenty, Room::Scarce));
         let third = find();
@@ -173,23 +175,23 @@ mod tests {
     #[test]
     fn all_listeners_together_take_half_of_the_files() {
         let admissions = Admissions::new([10, 10].into_iter(), Some(4));
-        assert_eq!(admissions.max(), 2);
-        let _first = admissions.admit(0, ONE, None).unwrap();
-        let second = admissions.admit(1, ONE, None).unwrap();
+        assert_eq!(admissions.bound(0).max, 2);
+        let _first = admissions.admit(0, (ONE, None), 0).unwrap();
+        let second = admissions.admit(1, (ONE, None), 0).unwrap();
         assert_eq!((second.room, second.of), (Room::Scarce, None));
-        let third = admissions.admit(1, ONE, None).unwrap();
+        let third = admissions.admit(1, (ONE, None), 0).unwrap();
         assert_eq!((third.room, third.of), (Room::None, None));
     }
 
     #[test]
     fn one_client_cannot_take_all_places() {
         let admissions = Admissions::new([10].into_iter(), None);
-        let first = admissions.admit(0, ONE, NonZeroU32::new(1)).unwrap();
-        assert!(admissions.admit(0, ONE, NonZeroU32::new(1)).is_none());
-        assert!(admissions.admit(0, TWO, NonZeroU32::new(1)).is_some());
+        let first = admissions.admit(0, (ONE, NonZeroU32::new(1)), 0).unwrap();
+        assert!(admissions.admit(0, (ONE, NonZeroU32::new(1)), 0).is_none());
+        assert!(admissions.admit(0, (TWO, NonZeroU32::new(1)), 0).is_some());
         assert_eq!(admissions.open().collect::<Vec<_>>(), [1]);
         drop(first);
         assert!(admissions.clients.lock().unwrap().is_empty());
-        assert_eq!(admissions.all.count.load(Ordering::Relaxed), 0);
+        assert_eq!(admissions.all.load(Ordering::Relaxed), 0);
     }
 }

@@ -92,10 +92,12 @@ pub(crate) async fn accept(
             }
         };
         let address = address.ip().to_canonical();
-        let live = Arc::clone(&worker.view().live);
+        let view = worker.view();
+        let live = &view.live;
         let is_proxied = listener.proxy_protocol == ProxyProtocol::Required;
-        let per_client = per_client(&live, address).filter(|_| !is_proxied);
-        let found = admissions.admit(listener.index, address, per_client);
+        let per_client = per_client(live, address).filter(|_| !is_proxied);
+        let found =
+            admissions.admit(listener.index, (address, per_client), view.table.connections_max());
         let connection = connection::Connection {
             worker: Rc::clone(&worker),
             listener: listener.index,

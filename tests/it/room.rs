@@ -195,7 +195,7 @@ async fn a_client_that_has_its_fill_drives_nobody_out() {
 }
 
 #[tokio::test]
-async fn all_listeners_together_have_half_of_the_open_files() {
+async fn all_listeners_together_have_the_files_that_stamps_cannot_need() {
     let pair = Pair::planned(PAIR, |plan| {
         plan.set("runtime", "workers", "1")
             .set("timeouts", "request_headers", "\"1h\"")
@@ -205,7 +205,10 @@ async fn all_listeners_together_have_half_of_the_open_files() {
     let info = pair.gateway.admin_get("/v1/info").await.json();
     assert_eq!(info["connections_max"], 128, "{info}");
     let log = pair.gateway.log();
-    let told = log.lines().find(|line| line.contains("half of the open files")).expect("a warning");
+    let told = log
+        .lines()
+        .find(|line| line.contains("other open files are for stamps"))
+        .expect("a warning");
     for figure in ["\"connections_max\":128", "\"listeners_max\":5000", "\"files_max\":256"] {
         assert!(told.contains(figure), "{told}");
     }

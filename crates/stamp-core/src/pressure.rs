@@ -39,14 +39,19 @@ pub struct Bound {
     pub asked: u64,
 }
 
+/// Files that are neither a client's nor a stamp's: listeners, logs, the admin plane, probes.
+const OTHER_FILES: u64 = 512;
+
 impl Bound {
-    /// Of a process that may have so many files, with listeners of these bounds. A request needs a
-    /// second file, to its stamp, and neither log, admin plane nor probes may go without: clients get
-    /// half.
+    /// Of a process that may have so many files, whose listeners ask for so many connections, and whose
+    /// pools may have as many to stamps. What is for stamps must not be taken by clients, or sound
+    /// stamps would look broken; it is half of the files at most.
     #[must_use]
-    pub fn of(files_max: Option<u64>, listeners: impl Iterator<Item = u32>) -> Self {
-        let asked: u64 = listeners.map(u64::from).sum();
-        let max = files_max.map_or(asked, |files| asked.min((files / 2).max(1)));
+    pub fn of(files_max: Option<u64>, asked: u64, to_stamps_max: u64) -> Self {
+        let max = files_max.map_or(asked, |files| {
+            let others = to_stamps_max.saturating_add(OTHER_FILES).min(files / 2);
+            asked.min((files - others).max(1))
+        });
         Self { max: u32::try_from(max).unwrap_or(u32::MAX), asked }
     }
 
@@ -74,15 +79,18 @@ mod tests {
     }
 
     #[test]
-    fn listeners_that_ask_for_more_than_half_of_all_files_get_half() {
-        let of = |files, listeners: &[u32]| Bound::of(files, listeners.iter().copied());
-        assert_eq!(of(Some(1000), &[200, 300]), Bound { max: 500, asked: 500 });
-        assert!(!of(Some(1000), &[200, 300]).is_short());
-        assert_eq!(of(Some(999), &[200, 300]), Bound { max: 499, asked: 500 });
-        assert!(of(Some(999), &[200, 300]).is_short());
-        assert_eq!(of(None, &[u32::MAX, 5]).max, u32::MAX);
-        assert!(!of(None, &[u32::MAX, 5]).is_short());
-        assert_eq!(of(Some(0), &[5]).max, 1);
+    fn clients_get_the_files_that_stamps_cannot_need_and_half_of_all_at_least() {
+        let of = |files, asked, to_stamps| Bound::of(files, asked, to_stamps);
+        assert_eq!(of(Some(20_000), 50_000, 512), Bound { max: 18_976, asked: 50_000 });
+        assert_eq!(of(Some(20_000), 50_000, 1_000_000).max, 10_000);
+        assert!(of(Some(20_000), 50_000, 512).is_short());
+        assert!(!of(Some(20_000), 10_000, 512).is_short());
+        assert_eq!(of(Some(1000), 500, 256), Bound { max: 500, asked: 500 });
+        assert_eq!(of(Some(999), 501, 256), Bound { max: 500, asked: 501 });
+        let all = u64::from(u32::MAX) + 5;
+        assert_eq!(of(None, all, 0).max, u32::MAX);
+        assert!(!of(None, all, 0).is_short());
+        assert_eq!(of(Some(0), 5, 0).max, 1);
     }
 
     proptest! {

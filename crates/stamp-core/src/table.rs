@@ -487,6 +487,14 @@ impl RoutingTable {
         &self.stamps
     }
 
+    /// The most connections that the pools of all stamps may have.
+    #[must_use]
+    pub fn connections_max(&self) -> u64 {
+        let of =
+            |stamp: &Stamp| stamp.endpoints.len() as u64 * u64::from(stamp.pool.connections_max);
+        self.stamps.iter().map(of).sum()
+    }
+
     /// The stamp at this place.
     #[must_use]
     pub fn stamp(&self, index: StampIndex) -> &Stamp {
