@@ -1,3 +1,5 @@
+//! Heads and bodies of requests, good ones and those that two readers could take in two ways.
+
 use super::*;
 use proptest::prelude::*;
 
