@@ -28,6 +28,9 @@ pub enum BodyFault {
     /// Nothing came for too long, or too little over a longer time.
     #[error("the request body came too slowly")]
     TooSlow,
+    /// A trailer says what only a head may.
+    #[error("a trailer of the request says what only a head may")]
+    Trailers,
     /// The framing was wrong, or the client went away.
     #[error("the request body broke off or was malformed")]
     Broken,
@@ -85,7 +88,7 @@ impl ReplayBudget {
 pub struct BodySource {
     state: RefCell<SourceState>,
     fault: Cell<Option<BodyFault>>,
-    filter_trailers: fn(&mut HeaderMap),
+    are_good: fn(&HeaderMap) -> bool,
 }
 
 #[derive(Debug)]
@@ -117,13 +120,13 @@ enum Keeps {
 }
 
 impl BodySource {
-    /// Takes the body over. `filter_trailers` removes what a client may not say in a trailer.
+    /// Takes the body over. `are_good` says whether a client may say that in trailers.
     #[must_use]
     pub fn new(
         incoming: Incoming,
         limits: BodyLimits,
         (clock, budget): (Clock, Rc<ReplayBudget>),
-        filter_trailers: fn(&mut HeaderMap),
+        are_good: fn(&HeaderMap) -> bool,
     ) -> Rc<Self> {
         let state = SourceState {
             incoming,
@@ -140,7 +143,7 @@ impl BodySource {
             waiting_since: None,
             slow: SlowPeer::default(),
         };
-        Rc::new(Self { state: RefCell::new(state), fault: Cell::new(None), filter_trailers })
+        Rc::new(Self { state: RefCell::new(state), fault: Cell::new(None), are_good })
     }
 
     /// What the client did wrong, if it did.
@@ -326,8 +329,11 @@ impl Reading {
         let Some(frame) = next else { return Poll::Ready(None) };
         let frame = match frame.into_trailers() {
             Err(data) => data,
-            Ok(mut trailers) => {
-                (self.source.filter_trailers)(&mut trailers);
+            Ok(trailers) => {
+                if !(self.source.are_good)(&trailers) {
+                    self.source.fault.set(Some(BodyFault::Trailers));
+                    return Poll::Ready(Some(Err(BodyFault::Trailers)));
+                }
                 self.trailers_sent = true;
                 state.kept_trailers = Some(trailers.clone());
                 Frame::trailers(trailers)

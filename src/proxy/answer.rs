@@ -21,6 +21,9 @@ use crate::outbound::body::BodySource;
 use crate::outbound::link::Link;
 use crate::outbound::pool::{Load, Pool};
 
+/// Pieces up to this size are copied before they wait for a client.
+const COPIED_BYTES_MAX: usize = 16 * 1024;
+
 /// An answer's body.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -207,6 +210,16 @@ impl FromStamp {
     }
 }
 
+/// The same piece, by itself. A slice keeps all of the buffer alive that was read from the stamp, for as long
+/// as the client takes (measured: over 1 MB for one that reads slowly, though hyper counts 64 KB).
+fn apart(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_data() {
+        Ok(data) if data.len() <= COPIED_BYTES_MAX => Frame::data(Bytes::copy_from_slice(&data)),
+        Ok(data) => Frame::data(data),
+        Err(frame) => frame,
+    }
+}
+
 impl Body for Answer {
     type Data = Bytes;
     type Error = Cut;
@@ -221,7 +234,10 @@ impl Body for Answer {
         let frame = match &mut this.content {
             Content::Local(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Content::Stamp(from) if let Some(why) = must_end => from.cut(why),
-            Content::Stamp(from) => from.poll_frame(context),
+            Content::Stamp(from) => {
+                let frame = from.poll_frame(context);
+                if this.ending.line.may_hold() { frame.map_ok(apart) } else { frame }
+            }
         };
         let Some(record) = &mut this.ending.record else { return frame };
         match &frame {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Response;
 use stamp_core::breaker::FailureKind;
+use stamp_core::framing::FramingError;
 use stamp_core::retry::AttemptFailure;
 use stamp_core::time::Moment;
 
@@ -193,5 +194,8 @@ pub(super) const fn error_of(fault: BodyFault) -> ProxyError {
         BodyFault::TooLarge => ProxyError::BodyTooLarge,
         BodyFault::TooSlow => ProxyError::RequestTimeout,
         BodyFault::Broken => ProxyError::BodyBroken,
+        BodyFault::Trailers => ProxyError::Malformed(FramingError::Malformed(
+            "a trailer of the request says what only a head may",
+        )),
     }
 }

@@ -219,32 +219,38 @@ pub(super) fn strip_answer(headers: &mut HeaderMap) {
     }
 }
 
-/// Trailers may not say what a head must: framing, routing, authority (RFC 9110, section 6.5.1).
+/// May a trailer say that? Framing, routing, authority and the like are a head's (RFC 9110, section
+/// 6.5.1).
+fn may_trail(name: &str) -> bool {
+    kind(name) == Kind::EndToEnd
+        && !matches!(
+            name,
+            "host"
+                | "content-length"
+                | "content-encoding"
+                | "content-type"
+                | "trailer"
+                | "content-range"
+                | "authorization"
+                | "cookie"
+                | "set-cookie"
+                | "via"
+                | "cache-control"
+                | "max-forwards"
+                | "range"
+                | "traceparent"
+        )
+}
+
+/// May a client say all of this in trailers? A request that says otherwise could be taken in two ways.
+pub(super) fn are_good_trailers(trailers: &HeaderMap) -> bool {
+    trailers.keys().all(|name| may_trail(name.as_str()))
+}
+
+/// Removes what a stamp may not say in trailers.
 pub(super) fn filter_trailers(trailers: &mut HeaderMap) {
-    let doomed: Vec<HeaderName> = trailers
-        .keys()
-        .filter(|name| {
-            kind(name.as_str()) != Kind::EndToEnd
-                || matches!(
-                    name.as_str(),
-                    "host"
-                        | "content-length"
-                        | "content-encoding"
-                        | "content-type"
-                        | "trailer"
-                        | "content-range"
-                        | "authorization"
-                        | "cookie"
-                        | "set-cookie"
-                        | "via"
-                        | "cache-control"
-                        | "max-forwards"
-                        | "range"
-                        | "traceparent"
-                )
-        })
-        .cloned()
-        .collect();
+    let doomed: Vec<HeaderName> =
+        trailers.keys().filter(|name| !may_trail(name.as_str())).cloned().collect();
     for name in doomed {
         trailers.remove(name);
     }

@@ -77,6 +77,14 @@ impl Line {
         }
     }
 
+    /// May what it is given now wait for long? Over HTTP/2 each stream has a window of its own.
+    pub(super) fn may_hold(&self) -> bool {
+        match self {
+            Self::Connection(wire) => wire.is_write_blocked(),
+            Self::Stream(_) => true,
+        }
+    }
+
     /// The answer is written or given up.
     pub(super) fn answer_ended(&self) {
         match self {

@@ -372,7 +372,12 @@ fn body_source(
     };
     let bytes_max = live.limits.request_body_bytes_max.map_or(u64::MAX, NonZeroU64::get);
     let limits = BodyLimits { bytes_max, idle, bytes_per_second_min, replay_bytes };
-    Some(BodySource::new(body, limits, (worker.clock(), worker.replay()), headers::filter_trailers))
+    Some(BodySource::new(
+        body,
+        limits,
+        (worker.clock(), worker.replay()),
+        headers::are_good_trailers,
+    ))
 }
 
 /// RFC 9112, section 3.2.1: to an origin goes the path and the query, as they came.

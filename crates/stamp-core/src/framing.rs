@@ -9,7 +9,7 @@ pub use answer::{AnswerBody, AnswerFault, AnswerLimits, Answers, Asked, read_ans
 use std::sync::LazyLock;
 
 use http::Version;
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr_iter, memmem};
 
 /// The longest method of the registry, VERSION-CONTROL and UPDATEREDIRECTREF, has 17 bytes.
 pub(crate) const METHOD_BYTES_MAX: usize = 32;
@@ -204,6 +204,7 @@ fn read_target(method: &[u8], target: &[u8]) -> Result<(), FramingError> {
     if !target.iter().all(|&byte| is_target_byte(byte)) {
         return Err(Malformed("the target holds a byte that no URI may hold"));
     }
+    check_path(target)?;
     // CONNECT would open a tunnel past the stamps; TRACE would show a script what a browser sent.
     if method == b"CONNECT" || method == b"TRACE" {
         return Err(Malformed("CONNECT and TRACE are not served"));
@@ -215,6 +216,18 @@ fn read_target(method: &[u8], target: &[u8]) -> Result<(), FramingError> {
         return Ok(());
     }
     Err(Malformed("the target is neither a path nor an http URI"))
+}
+
+/// A path names no line ends, encoded or not: an origin that decodes it before it writes a header or a
+/// log line would write two (CWE-93). A query may: forms are sent so.
+pub(crate) fn check_path(target: &[u8]) -> Result<(), FramingError> {
+    let path = memchr(b'?', target).and_then(|end| target.get(..end)).unwrap_or(target);
+    let is_line_end =
+        |at: usize| matches!(path.get(at + 1..at + 3), Some([b'0', b'a' | b'A' | b'd' | b'D']));
+    if memchr_iter(b'%', path).any(is_line_end) {
+        return Err(Malformed("the path holds an encoded line end"));
+    }
+    Ok(())
 }
 
 /// May this byte stand in a request target? Of what lies beyond US-ASCII, and of a fragment, servers

@@ -111,6 +111,17 @@ fn bad_chunks_are_refused() {
     }
 }
 
+#[test]
+fn a_path_holds_no_encoded_line_end_and_a_query_may() {
+    for path in ["/a%0d%0ab", "/%0A", "/a%0D", "http://a/%0a?x"] {
+        let error = head(&format!("GET {path} HTTP/1.1\nHost: a\n\n"));
+        assert_eq!(error, Err(Malformed("the path holds an encoded line end")), "{path}");
+    }
+    for path in ["/a?b=%0d%0a", "/%0", "/%", "/%250a", "/%0b%20%00d"] {
+        assert!(head(&format!("GET {path} HTTP/1.1\nHost: a\n\n")).is_ok(), "{path}");
+    }
+}
+
 proptest! {
     #[test]
     fn text_is_text_however_it_is_looked_at(

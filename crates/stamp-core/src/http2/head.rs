@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use crate::framing::FramingError::{self, HeadTooLarge, Malformed, UriTooLong};
 use crate::framing::{
-    FIELD_NAME_BYTES_MAX, HeadLimits, METHOD_BYTES_MAX, is_target_byte, read_length,
+    FIELD_NAME_BYTES_MAX, HeadLimits, METHOD_BYTES_MAX, check_path, is_target_byte, read_length,
 };
 
 /// What a request asks for besides its target.
@@ -90,6 +90,7 @@ fn read_target(method: &Method, target: &str, limits: HeadLimits) -> Result<(), 
     if !target.bytes().all(is_target_byte) {
         return Err(Malformed("the target holds a byte that no URI may hold"));
     }
+    check_path(target.as_bytes())?;
     // RFC 9113, section 8.3.1.
     if target.starts_with('/') || (target == "*" && method == Method::OPTIONS) {
         return Ok(());
