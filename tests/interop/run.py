@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Clients and attackers of other makers against the real program: curl, nghttp2, websockets, grpcio, sslyze, h2attack.
+"""Clients and attackers of other makers against the real program: curl, nghttp2, websockets, grpcio, sslyze, slowhttptest, h2attack.
 
 run.py --gateway PROGRAM [NAME]..
 
 Starts stamps and a gateway on ports of loopback that are free, runs each case (or those named), says what failed and why,
-and ends with "N passed, N failed". Needs curl, nghttp2-client, openssl and the packages of requirements.txt."""
+and ends with "N passed, N failed". Needs curl, nghttp2-client, openssl, slowhttptest and the packages of requirements.txt."""
 import argparse, asyncio, contextlib, hashlib, http.client, http.server, json, logging, os, pathlib, re, socket, subprocess, sys, tempfile, threading, time, traceback
 from concurrent import futures
 
@@ -26,6 +26,11 @@ def case(function):
 class Server(http.server.ThreadingHTTPServer):
     # The usual five would refuse who comes in a crowd.
     request_queue_size = 1024
+
+    def handle_error(self, request, client_address):
+        # Whoever is cut leaves its stamp within an answer.
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Stamp(http.server.BaseHTTPRequestHandler):
@@ -175,6 +180,8 @@ endpoints = [{{ url = "http://127.0.0.1:{self.sockets_port}" }}]
 acme = "a"
 calls = "calls"
 sockets = "sockets"
+[domains]
+"127.0.0.1" = "acme"
 """)
 
     def wait_until_ready(self):
@@ -187,6 +194,7 @@ sockets = "sockets"
                 ports_now = json.loads(ports.read_text())
                 port = lambda name: int(ports_now["listeners"][name][0].rsplit(":", 1)[1])
                 self.clear, self.tls = port("clear"), port("tls")
+                self.admin = int(ports_now["admin"].rsplit(":", 1)[1])
                 if self.get_status() == 200:
                     return
             time.sleep(0.05)
@@ -197,6 +205,35 @@ sockets = "sockets"
         status = connection.getresponse().status
         connection.close()
         return status
+
+    def metric(self, line):
+        """The value of a line of the metrics; 0 = it is not there yet."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=5)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        return float(next((told.rsplit(" ", 1)[1] for told in text.splitlines() if told.startswith(line + " ")), 0))
+
+    @contextlib.contextmanager
+    def good_client(self):
+        """Asks twenty times a second, and must be served every time."""
+        stop, wrong, served = threading.Event(), [], []
+
+        def ask():
+            while not stop.wait(0.05):
+                try:
+                    (served if self.get_status() == 200 else wrong).append("another status")
+                except OSError as error:
+                    wrong.append(repr(error))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+        expect(served and not wrong, f"{len(served)} served, {wrong[:3]}")
 
     def end(self):
         self.process.terminate()
@@ -325,6 +362,31 @@ def tls_as_mozilla_wants_it(scene):
     expect("COMPLIANCE AGAINST" in told, told[-2000:])
     faults = re.findall(r"^\s+\* (\S+?):", verdict, re.M)
     expect(all(fault.startswith("certificate_path") for fault in faults), verdict)
+
+
+@case
+def slow_clients(scene):
+    """slowhttptest: heads and bodies that never end, and answers that nobody takes, are cut; a good client is served on."""
+    def start(mode, connections, path):
+        command = ["slowhttptest", *mode, "-c", str(connections), "-r", "200", "-l", "60", "-p", "3", "-v", "1",
+                   "-u", f"http://127.0.0.1:{scene.clear}{path}"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    for mode in (["-H", "-i", "10", "-x", "24"], ["-B", "-i", "10", "-s", "8192", "-x", "10"]):
+        with scene.good_client():
+            told, _ = start(mode, 200, "/").communicate(timeout=90)
+        expect("No open connections left" in told, told[-2000:])
+    cut = 'stampgate_clients_cut_total{listener="clear",reason="slow_reader"}'
+    with scene.good_client():
+        reading = start(["-X", "-n", "1", "-w", "512", "-y", "1024", "-z", "32"], 40, "/large")
+        try:
+            end = time.monotonic() + 60
+            while scene.metric(cut) < 40:
+                expect(time.monotonic() < end, f"{scene.metric(cut)} of 40 slow readers were cut")
+                time.sleep(0.5)
+        finally:
+            reading.kill()
+            reading.wait()
 
 
 @case

@@ -22,7 +22,8 @@ usage: cargo xtask COMMAND
   sim [--seeds N]     core against its shadow model, 1000 seeds by default
   sim --seed S        one seed again; what breaks a law prints its history
   mutants [NAME]..    rules of core broken one at a time: the simulation must notice each
-  interop [CASE]..    clients and attackers of other makers (needs python3, curl, nghttp2-client, openssl)
+  interop [CASE]..    clients and attackers of other makers (needs python3, curl,
+                      nghttp2-client, openssl, slowhttptest)
   loom                the atomics that decide, in every order that two threads can have
   bench [--rounds N]  CPU per request and latency beside nginx, one worker each (needs nginx, wrk)
   bench failover [--rounds N] [SCENARIO]..
