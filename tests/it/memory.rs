@@ -78,6 +78,17 @@ async fn goes_on(client: &mut Client) {
     client.send(format!("Host: {ACME}\r\n\r\n")).await;
 }
 
+/// A request over each version that stamp a does not answer before the gate opens.
+async fn under_way(pair: &Pair) -> (Gate, Client, Http2, u32) {
+    let gate = Gate::closed();
+    pair.a.plays(gate.before(Script::Echo));
+    let mut waits = pair.gateway.connect().await;
+    waits.send(get(ACME, "/waits").bytes()).await;
+    let mut streams = Http2::connect(pair.gateway.data).await;
+    let stream = streams.get(ACME, "/stream", &[]).await;
+    (gate, waits, streams, stream)
+}
+
 #[tokio::test]
 async fn connections_are_given_up_first_and_no_request_is() {
     let pair = pair().await;
@@ -85,12 +96,7 @@ async fn connections_are_given_up_first_and_no_request_is() {
     assert_eq!(rests.exchange(&get(ACME, "/")).await.status, 200);
     let mut rests_h2 = Http2::connect(pair.gateway.data).await;
     assert_eq!(rests_h2.exchange(ACME, "/").await.served_by(), "a");
-    let gate = Gate::closed();
-    pair.a.plays(gate.before(Script::Echo));
-    let mut waits = pair.gateway.connect().await;
-    waits.send(get(ACME, "/waits").bytes()).await;
-    let mut streams = Http2::connect(pair.gateway.data).await;
-    let stream = streams.get(ACME, "/stream", &[]).await;
+    let (gate, mut waits, mut streams, stream) = under_way(&pair).await;
     pair.a.reached_by(4).await;
 
     closes_idle(&pair).await;
@@ -120,12 +126,7 @@ async fn connections_are_given_up_first_and_no_request_is() {
 #[tokio::test]
 async fn then_new_requests_are_and_those_under_way_are_not() {
     let pair = pair().await;
-    let gate = Gate::closed();
-    pair.a.plays(gate.before(Script::Echo));
-    let mut waits = pair.gateway.connect().await;
-    waits.send(get(ACME, "/waits").bytes()).await;
-    let mut streams = Http2::connect(pair.gateway.data).await;
-    let stream = streams.get(ACME, "/stream", &[]).await;
+    let (gate, mut waits, mut streams, stream) = under_way(&pair).await;
     pair.a.reached_by(2).await;
     let mut begins = begun(&pair).await;
 

@@ -29,17 +29,29 @@ fn narrow() -> String {
     pair_with("pool = { max_connections = 4, pending_timeout = \"50ms\" }")
 }
 
-/// Two requests that stamp a does not answer before the gate opens: it is short of room.
-async fn occupied(pair: &Pair) -> (Gate, [Client; 2]) {
-    let gate = Gate::closed();
-    pair.a.plays(gate.before(Script::Echo));
-    let mut clients = [pair.gateway.connect().await, pair.gateway.connect().await];
-    for client in &mut clients {
-        client.send(get(ACME, "/occupies").bytes()).await;
+/// Stamp a is short of room, and a client has not sent all of its body.
+struct Short {
+    pair: Pair,
+    /// Lets stamp a answer those that it has.
+    gate: Gate,
+    client: Client,
+    _occupants: [Client; 2],
+}
+
+impl Short {
+    async fn begin() -> Self {
+        let pair = Pair::planned(&narrow(), |plan| plan).await;
+        let gate = Gate::closed();
+        pair.a.plays(gate.before(Script::Echo));
+        let mut occupants = [pair.gateway.connect().await, pair.gateway.connect().await];
+        for occupant in &mut occupants {
+            occupant.send(get(ACME, "/occupies").bytes()).await;
+        }
+        pair.a.reached_by(2).await;
+        pair.a.plays(Script::Echo);
+        let client = halfway(&pair).await;
+        Self { pair, gate, client, _occupants: occupants }
     }
-    pair.a.reached_by(2).await;
-    pair.a.plays(Script::Echo);
-    (gate, clients)
 }
 
 #[tokio::test]
@@ -86,9 +98,7 @@ async fn where_there_is_room_a_body_streams() {
 
 #[tokio::test]
 async fn a_stamp_that_is_drained_meanwhile_gets_nothing() {
-    let pair = Pair::planned(&narrow(), |plan| plan).await;
-    let (gate, _occupants) = occupied(&pair).await;
-    let mut client = halfway(&pair).await;
+    let Short { pair, gate, mut client, _occupants } = Short::begin().await;
     assert_eq!(drain(&pair.gateway, "a").await.status, 202);
     client.send("w").await;
     assert_eq!(client.answer().await.served_by(), "b");
@@ -98,9 +108,7 @@ async fn a_stamp_that_is_drained_meanwhile_gets_nothing() {
 
 #[tokio::test]
 async fn a_tenant_that_moves_meanwhile_is_served_at_its_new_home() {
-    let pair = Pair::planned(&narrow(), |plan| plan).await;
-    let (gate, _occupants) = occupied(&pair).await;
-    let mut client = halfway(&pair).await;
+    let Short { pair, gate, mut client, _occupants } = Short::begin().await;
     let moved = narrow().replace("acme = \"a\"", "acme = \"b\"");
     pair.gateway.reload_with(&moved, &[&pair.a, &pair.b]).await;
     client.send("w").await;
@@ -113,9 +121,7 @@ async fn a_tenant_that_moves_meanwhile_is_served_at_its_new_home() {
 
 #[tokio::test]
 async fn a_tenant_that_is_suspended_meanwhile_is_refused() {
-    let pair = Pair::planned(&narrow(), |plan| plan).await;
-    let (gate, _occupants) = occupied(&pair).await;
-    let mut client = halfway(&pair).await;
+    let Short { pair, gate, mut client, _occupants } = Short::begin().await;
     let suspended = "acme = { stamp = \"a\", state = \"suspended\" }";
     let table = narrow().replace("acme = \"a\"", suspended);
     pair.gateway.reload_with(&table, &[&pair.a, &pair.b]).await;
@@ -127,9 +133,8 @@ async fn a_tenant_that_is_suspended_meanwhile_is_refused() {
 
 #[tokio::test]
 async fn a_client_that_leaves_within_its_body_is_nothing_to_a_stamp() {
-    let pair = Pair::planned(&narrow(), |plan| plan).await;
-    let (gate, _occupants) = occupied(&pair).await;
-    halfway(&pair).await.abort();
+    let Short { pair, gate, client, _occupants } = Short::begin().await;
+    client.abort();
     eventually("a request that was broken off", async || {
         let labels = [("method", "POST"), ("code", "400")];
         (pair.gateway.metric("stampgate_requests_total", &labels).await > 0.0).then_some(())
@@ -141,9 +146,7 @@ async fn a_client_that_leaves_within_its_body_is_nothing_to_a_stamp() {
 
 #[tokio::test]
 async fn what_a_client_takes_to_send_is_not_the_gateways_time() {
-    let pair = Pair::planned(&narrow(), |plan| plan).await;
-    let (gate, _occupants) = occupied(&pair).await;
-    let mut client = halfway(&pair).await;
+    let Short { pair, gate, mut client, _occupants } = Short::begin().await;
     // Others are served meanwhile.
     let began = tokio::time::Instant::now();
     let mut ticks = ticks(10);
