@@ -26,7 +26,7 @@ pub(crate) fn set_up(socket: &TcpStream) -> io::Result<()> {
 
 /// What the kernel holds for a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Outgoing {
+pub(crate) struct Queue {
     /// Bytes that the peer has acknowledged since the connection began.
     pub(crate) taken: u64,
     /// Is there something that it has not acknowledged?
@@ -43,11 +43,11 @@ const NOTSENT_BYTES: usize = 144;
 sockopt_impl!(TcpInfo, GetOnly, libc::IPPROTO_TCP, libc::TCP_INFO, [u8; TCP_INFO_BYTES]);
 
 /// What the kernel holds for the peer of this socket; `None` = it does not say.
-pub(crate) fn outgoing(socket: &TcpStream) -> Option<Outgoing> {
+pub(crate) fn outgoing(socket: &TcpStream) -> Option<Queue> {
     let info = getsockopt(socket, TcpInfo).ok()?;
     let count = |at: usize| info.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes);
     let taken = info.get(BYTES_ACKED..)?.first_chunk().copied().map(u64::from_ne_bytes)?;
-    Some(Outgoing { taken, waits: count(UNACKED)? > 0 || count(NOTSENT_BYTES)? > 0 })
+    Some(Queue { taken, waits: count(UNACKED)? > 0 || count(NOTSENT_BYTES)? > 0 })
 }
 
 /// When it is dropped the peer sees a reset, and what the kernel holds for it is gone.

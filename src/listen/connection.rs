@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use stamp_core::pressure::Room;
-use stamp_core::rate::SlowPeer;
+use stamp_core::rate::{Outgoing, Reader, Rest};
 use stamp_core::time::Moment;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -270,12 +270,8 @@ pub(super) struct Watch<'c> {
     /// The timer knows this task.
     waits: bool,
     timer: Pin<Box<Sleep>>,
-    /// As long as it holds us up,
-    slow: SlowPeer,
-    /// and as long as the kernel holds something for it.
-    behind: SlowPeer,
-    /// What the client had taken when it was looked at last.
-    taken: u64,
+    reader: Reader,
+    /// When it was looked at last.
     looked: Moment,
 }
 
@@ -300,9 +296,7 @@ impl<'c> Watch<'c> {
             armed,
             at_rest: None,
             waits: false,
-            slow: SlowPeer::default(),
-            behind: SlowPeer::with_pause(),
-            taken: 0,
+            reader: Reader::default(),
             looked: since,
         }
     }
@@ -389,9 +383,9 @@ impl<'c> Watch<'c> {
     }
 
     fn judge(&mut self, now: Moment) -> Look {
-        let takes_all = self.note_outgoing(now);
         let least = self.connection.worker.view().live.limits.bytes_per_second();
-        if self.slow.patience(least).is_zero() || self.behind.patience(least).is_zero() {
+        let takes_all = self.note_outgoing(now, least);
+        if self.reader.is_too_slow(least) {
             self.state.give_up();
             self.connection.worker.counts().cut(self.connection.listener, TOO_SLOW);
             return Look::Ends(self.seen.0);
@@ -405,30 +399,24 @@ impl<'c> Watch<'c> {
         Look::Waits
     }
 
-    /// Does the client take its answer at the least rate? Says whether it took all of it. An answer
-    /// that is complete to hyper, and waits in the kernel, counts as well.
-    fn note_outgoing(&mut self, now: Moment) -> bool {
+    /// What the socket told, if it did. Says whether the client took all that it was given. An answer that
+    /// is complete to hyper, and waits in the kernel, counts as well.
+    fn note_outgoing(&mut self, now: Moment, bytes_per_second_min: u64) -> bool {
         if let Some(streams) = self.streams {
             streams.end_slow(now);
         }
         let waited = now.since(std::mem::replace(&mut self.looked, now));
-        let Some(outgoing) = self.state.take_outgoing() else {
-            return !self.state.is_write_blocked();
+        let is_blocked = self.state.is_write_blocked();
+        let Some(socket::Queue { taken, waits }) = self.state.take_outgoing() else {
+            return !is_blocked;
         };
-        let before = std::mem::replace(&mut self.taken, outgoing.taken);
-        if !outgoing.waits {
-            (self.slow, self.behind) = (SlowPeer::default(), SlowPeer::with_pause());
-            return !self.state.is_write_blocked();
-        }
-        let least = self.connection.worker.view().live.limits.bytes_per_second();
-        let waited = waited.min(LOOK_EVERY * 2);
-        for peer in [&mut self.slow, &mut self.behind] {
-            peer.moved(outgoing.taken.saturating_sub(before), least);
-        }
-        if self.state.is_write_blocked() {
-            self.slow.waited(waited);
-        }
-        self.behind.waited(waited);
-        false
+        let rest = match (waits, is_blocked) {
+            (false, _) => Rest::Nowhere,
+            (true, false) => Rest::Kernel,
+            (true, true) => Rest::Here,
+        };
+        let outgoing = Outgoing { taken, rest };
+        self.reader.saw(outgoing, waited.min(LOOK_EVERY * 2), bytes_per_second_min);
+        !waits && !is_blocked
     }
 }

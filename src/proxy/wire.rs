@@ -19,7 +19,7 @@ use stamp_core::framing::{self, BodyFraming, Chunks, FramingError, HeadLimits};
 use stamp_core::http2::allowance::Abuse;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::socket::Outgoing;
+use crate::socket::Queue;
 
 pub(crate) use frames::FrameWire;
 pub(crate) use socket::{ClientSocket, Metered};
@@ -59,7 +59,7 @@ pub(crate) struct WireState {
     /// The connection wants to know what the kernel holds for the client. Its socket, deep within
     /// hyper, tells when it is polled next.
     asks: AtomicBool,
-    told: Mutex<Option<Outgoing>>,
+    told: Mutex<Option<Queue>>,
     /// The client is to see a reset.
     resets: AtomicBool,
     /// The request under way must end, whatever it waits for.
@@ -160,12 +160,12 @@ impl WireState {
     }
 
     /// What the socket told, if it was polled since.
-    pub(crate) fn take_outgoing(&self) -> Option<Outgoing> {
+    pub(crate) fn take_outgoing(&self) -> Option<Queue> {
         self.asks.store(false, Relaxed);
         self.told.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn tell_outgoing(&self, outgoing: impl FnOnce() -> Option<Outgoing>) {
+    fn tell_outgoing(&self, outgoing: impl FnOnce() -> Option<Queue>) {
         if self.asks.load(Relaxed) {
             self.asks.store(false, Relaxed);
             *self.told.lock().unwrap_or_else(PoisonError::into_inner) = outgoing();

@@ -47,6 +47,68 @@ impl SlowPeer {
     }
 }
 
+/// Whether a client takes what it is given, looked at from time to time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reader {
+    /// As long as it holds us up,
+    slow: SlowPeer,
+    /// and as long as the kernel holds something for it.
+    behind: SlowPeer,
+    taken: u64,
+}
+
+/// What was seen of a client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Bytes that the client has acknowledged since the connection began.
+    pub taken: u64,
+    /// Where the rest is.
+    pub rest: Rest,
+}
+
+/// Where what a client has not taken is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// There is none.
+    Nowhere,
+    /// All of it in the kernel.
+    Kernel,
+    /// Here as well: the kernel takes no more.
+    Here,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self { slow: SlowPeer::default(), behind: SlowPeer::with_pause(), taken: 0 }
+    }
+}
+
+impl Reader {
+    /// Counts what was seen after one more wait. What waits in the kernel alone holds up nobody, and may
+    /// pause from the start.
+    pub fn saw(&mut self, now: Outgoing, waited: Duration, bytes_per_second_min: u64) {
+        let moved = now.taken.saturating_sub(std::mem::replace(&mut self.taken, now.taken));
+        if now.rest == Rest::Nowhere {
+            *self = Self { taken: now.taken, ..Self::default() };
+            return;
+        }
+        for peer in [&mut self.slow, &mut self.behind] {
+            peer.moved(moved, bytes_per_second_min);
+        }
+        if now.rest == Rest::Here {
+            self.slow.waited(waited);
+        }
+        self.behind.waited(waited);
+    }
+
+    /// Is its patience spent?
+    #[must_use]
+    pub const fn is_too_slow(&self, bytes_per_second_min: u64) -> bool {
+        self.slow.patience(bytes_per_second_min).is_zero()
+            || self.behind.patience(bytes_per_second_min).is_zero()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -83,6 +145,36 @@ mod tests {
         peer.waited(SECOND * 60);
         peer.moved(1, 0);
         assert_eq!(peer.patience(0), Duration::MAX);
+    }
+
+    fn too_slow_after(rest: Rest, taken: impl Fn(u64) -> u64) -> Option<u64> {
+        let mut reader = Reader::default();
+        (1..=100).find(|second| {
+            let now = Outgoing { taken: taken(*second), rest };
+            reader.saw(now, SECOND, 240);
+            reader.is_too_slow(240)
+        })
+    }
+
+    #[test]
+    fn who_holds_us_up_has_the_grace_and_who_holds_the_kernel_up_a_pause() {
+        assert_eq!(too_slow_after(Rest::Here, |_| 0), Some(5));
+        assert_eq!(too_slow_after(Rest::Kernel, |_| 0), Some(25));
+        // A megabyte at first buys a pause and no more.
+        assert_eq!(too_slow_after(Rest::Here, |_| 1_000_000), Some(25));
+        assert_eq!(too_slow_after(Rest::Here, |second| second * 240), None);
+    }
+
+    #[test]
+    fn who_has_taken_all_begins_anew() {
+        let mut reader = Reader::default();
+        let blocked = Outgoing { taken: 10, rest: Rest::Here };
+        reader.saw(blocked, SECOND * 4, 240);
+        reader.saw(Outgoing { rest: Rest::Nowhere, ..blocked }, SECOND, 240);
+        reader.saw(blocked, SECOND * 4, 240);
+        assert!(!reader.is_too_slow(240));
+        reader.saw(blocked, SECOND, 240);
+        assert!(reader.is_too_slow(240));
     }
 
     proptest! {
