@@ -19,6 +19,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Sleep;
 
 use super::{Admissions, Admitted, Found, Stop};
+use crate::proxy::line::MustEnd;
 use crate::proxy::resting::AtRest;
 use crate::proxy::streams::Streams;
 use crate::proxy::wire::{Phase, WireState};
@@ -30,8 +31,6 @@ use crate::tls::downstream::Pace;
 
 /// How often a client that is given an answer is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Why a client that does not take its answers was cut, in metrics.
-const TOO_SLOW: &str = "slow_reader";
 /// After so long without a request a client is not expected to send one at once.
 const REST_AFTER: Duration = Duration::from_secs(1);
 /// How long a last answer may take to be sent before the connection is dropped.
@@ -334,6 +333,9 @@ impl<'c> Watch<'c> {
                 self.arm(due);
             }
         }
+        if self.state.is_pressed() {
+            return true;
+        }
         let is_due = (!self.waits || self.timer.is_elapsed())
             && self.timer.as_mut().poll(context).is_ready();
         self.waits = !is_due;
@@ -385,10 +387,22 @@ impl<'c> Watch<'c> {
     fn judge(&mut self, now: Moment) -> Look {
         let least = self.connection.worker.view().live.limits.bytes_per_second();
         let takes_all = self.note_outgoing(now, least);
-        if self.reader.is_too_slow(least) {
-            self.state.give_up();
-            self.connection.worker.counts().cut(self.connection.listener, TOO_SLOW);
+        let pressed = self.state.take_pressed();
+        let why = if self.reader.is_too_slow(least) {
+            Some((MustEnd::TooSlow, "slow_reader"))
+        } else {
+            pressed
+                .filter(|pressure| self.reader.gives_way(*pressure, least))
+                .map(|_| (MustEnd::InTheWay, "gave_way"))
+        };
+        if let Some((why, reason)) = why {
+            self.state.give_up(why);
+            self.connection.worker.counts().cut(self.connection.listener, reason);
             return Look::Ends(self.seen.0);
+        }
+        if pressed.is_some() {
+            // It took something: others are asked before it is asked again.
+            self.state.restart(now);
         }
         if self.patience().is_some_and(|patience| now.since(self.since) >= patience) {
             return Look::Ends(self.seen.0);
@@ -407,13 +421,18 @@ impl<'c> Watch<'c> {
         }
         let waited = now.since(std::mem::replace(&mut self.looked, now));
         let is_blocked = self.state.is_write_blocked();
+        let blocked = self.state.blocked_since().map_or(Duration::ZERO, |since| now.since(since));
+        if let Some(taken) = self.state.take_taken_at_first() {
+            let outgoing = Outgoing { taken, rest: Rest::Here(Duration::ZERO) };
+            self.reader.saw(outgoing, Duration::ZERO, bytes_per_second_min);
+        }
         let Some(socket::Queue { taken, waits }) = self.state.take_outgoing() else {
             return !is_blocked;
         };
         let rest = match (waits, is_blocked) {
             (false, _) => Rest::Nowhere,
             (true, false) => Rest::Kernel,
-            (true, true) => Rest::Here,
+            (true, true) => Rest::Here(blocked),
         };
         let outgoing = Outgoing { taken, rest };
         self.reader.saw(outgoing, waited.min(LOOK_EVERY * 2), bytes_per_second_min);

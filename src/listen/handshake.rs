@@ -59,7 +59,7 @@ impl Connection {
         state: &Arc<WireState>,
     ) -> Option<(ClientSocket, Option<Session>)> {
         if !self.is_tls {
-            let socket = Metered::new(socket, Arc::clone(state));
+            let socket = Metered::new(socket, Arc::clone(state), self.worker.clock());
             return Some((ClientSocket::Plain(socket), None));
         }
         let patience = self.worker.view().live.timeouts.tls_handshake;
@@ -106,7 +106,7 @@ impl Connection {
             Ok(1..) => {}
             Ok(_) | Err(_) => return Err(HandshakeFailure::Closed),
         }
-        let socket = Metered::new(socket, Arc::clone(state));
+        let socket = Metered::new(socket, Arc::clone(state), self.worker.clock());
         let (stream, session) = tls.handshake(socket, &self.pace).await?;
         Ok((ClientSocket::Tls(Box::new(stream)), session))
     }

@@ -20,9 +20,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::http2::Room;
 use super::link::{ConnectError, Destination, Http1, Link, connect_http1};
 use crate::clock::Clock;
-use crate::state::{EndpointCell, Mailboxes};
+use crate::state::{EndpointCell, Mailboxes, Shortage};
 use crate::tls::{Offer, UpstreamTls};
 use shared::Shared;
+
+/// How often a request that waits for a connection asks clients that stand still for theirs.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// An HTTP/1.1 connection at rest.
 #[derive(Debug)]
@@ -272,11 +275,15 @@ impl Pool {
             return Err(TakeError::Saturated);
         };
         self.mailboxes.shed(self.cell.number);
+        let mut ask = tokio::time::interval(ASK_EVERY);
         let freed = async {
             loop {
                 tokio::select! {
                     permit = Arc::clone(&self.cell.connections).acquire_owned() => {
                         return permit.map(Freed::Permit).map_err(|_closed| TakeError::Saturated);
+                    }
+                    _ = ask.tick() => {
+                        self.mailboxes.give_way(Shortage::Endpoint(self.cell.number), 1, 0);
                     }
                     () = self.room.freed.notified() => {
                         if let Some(link) = self.take_freed(wish, policy, clock.now()).await {

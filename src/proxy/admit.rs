@@ -2,11 +2,12 @@
 //! given back when its answer or its tunnel ends. A request that names a stamp alone counts for
 //! nobody. Whether the stamp has room for it is asked when it is sent (`forward`).
 
+use stamp_core::admission::TenantRefusal;
 use stamp_core::resolve::Target;
 
 use super::error::ProxyError;
 use super::worker::{Worker, WorkerView};
-use crate::state::TenantPlace;
+use crate::state::{Shortage, TenantPlace, TurnedAway};
 
 /// Counts the request in for its tenant.
 pub(super) fn admit(
@@ -20,8 +21,12 @@ pub(super) fn admit(
         (None, Some(name)) => view.tenants.admit_placed(&view.table, name.as_str(), now),
         (None, None) => return Ok(None),
     };
-    let place = admitted.inspect_err(|refusal| {
-        worker.counts().limited(&view.table.tier_of(target.tenant).name, refusal.reason());
+    let place = admitted.map_err(|TurnedAway { tenant, why }| {
+        worker.counts().limited(&view.table.tier_of(target.tenant).name, why.reason());
+        if why == TenantRefusal::Saturated {
+            worker.turned_away(Shortage::Tenant(tenant));
+        }
+        why
     })?;
     Ok(Some(place))
 }

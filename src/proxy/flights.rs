@@ -2,6 +2,8 @@
 //! drain shows, and to end what must not last (`stamp_core::closing` says when). Only its worker
 //! touches it; what other threads want to know or to end comes by `state::Mail`.
 
+mod shortage;
+
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::task::Waker;
@@ -12,7 +14,8 @@ use stamp_core::time::{Moment, Occasion};
 
 use super::line::Line;
 use crate::clock::Clock;
-use crate::state::{FlightKind, FlightsByStamp, InFlight};
+use crate::state::{FlightKind, FlightsByStamp, InFlight, TenantKey};
+use shortage::Shortages;
 
 /// How something in flight is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +35,7 @@ pub(super) struct Flights {
     drains: RefCell<HashMap<u32, Drain>>,
     serial: Cell<u64>,
     dice: RefCell<fastrand::Rng>,
+    shortages: Shortages,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +49,10 @@ struct Entry {
     /// Unique in this worker: a place is used again.
     serial: u64,
     stamp: u32,
+    endpoint: u32,
+    tenant: Option<TenantKey>,
+    /// It has a connection.
+    is_connected: bool,
     since: Moment,
     kind: FlightKind,
     rider: Rider,
@@ -81,6 +89,7 @@ impl Flights {
             drains: RefCell::default(),
             serial: Cell::new(0),
             dice: RefCell::new(fastrand::Rng::new()),
+            shortages: Shortages::default(),
         })
     }
 
@@ -89,11 +98,11 @@ impl Flights {
         self.serial.get()
     }
 
-    /// Counts a request in that comes over this connection.
+    /// Counts a request in that comes over this line, and goes to this endpoint.
     pub(super) fn enter(
         self: &Rc<Self>,
-        in_flight: InFlight,
-        line: &Line,
+        (in_flight, endpoint): (InFlight, u32),
+        (line, tenant): (&Line, Option<TenantKey>),
         since: Moment,
     ) -> Flight {
         // What an earlier attempt was told is over.
@@ -101,6 +110,9 @@ impl Flights {
         let entry = Entry {
             serial: self.next_serial(),
             stamp: in_flight.stamp().number,
+            endpoint,
+            tenant,
+            is_connected: false,
             since,
             kind: FlightKind::Request,
             rider: Rider::Line(line.clone()),
@@ -221,6 +233,13 @@ impl Rider {
 }
 
 impl Flight {
+    /// The request has a connection to its endpoint.
+    pub(super) fn is_connected(&self) {
+        if let Some(mut entry) = self.entry() {
+            entry.is_connected = true;
+        }
+    }
+
     /// The answer flows, and does not say for how long.
     pub(super) fn become_stream(&self) {
         self.become_long_lived(|entry| entry.kind = FlightKind::Stream);

@@ -36,7 +36,7 @@ use crate::outbound::answer::AnswerBody;
 use crate::outbound::body::{BodySource, RequestBody};
 use crate::outbound::link::Link;
 use crate::outbound::pool::{Load, Pool, Purpose, Wanted, Wish};
-use crate::state::{AttemptReport, EndpointCell, InFlight, Trial};
+use crate::state::{AttemptReport, EndpointCell, InFlight, Shortage, TenantPlace, Trial};
 use crate::tls::UpstreamTls;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -412,13 +412,16 @@ impl Call<'_> {
         let entered = self.enter(view, place.stamp).map_err(Stopped::ForGood)?;
         let load = place.pool.enter();
         let began = self.worker().now();
-        let flight = self.worker().flights().enter(entered, &ending.line, began);
+        let tenant = ending.record.as_ref().and_then(|record| record.place.as_ref());
+        let of = (&ending.line, tenant.map(TenantPlace::tenant));
+        let flight = self.worker().flights().enter((entered, place.cell.number), of, began);
         self.note(view, place, began, ending);
         let connect_timeout = view.live.timeouts.connect;
         let purpose = if self.head.upgrade.is_some() { Purpose::Switch } else { Purpose::Exchange };
         let (wanted, tls) = (course.wanted, place.tls);
         let wish = Wish { purpose, wanted, tls, began, connect_timeout };
         let link = self.take_link(view, place, course, wish).await?;
+        flight.is_connected();
         if self.time_left().is_zero() {
             return Err(Stopped::ForGood(ProxyError::UpstreamTimeout));
         }
@@ -439,8 +442,8 @@ impl Call<'_> {
         let tier = view.table.tier_of(self.target.tenant);
         let cell = view.stamp(self.choice.stamp);
         cell.enter(stamp.in_flight_max, tier.rank).map_err(|shed| {
-            let mut counts = self.worker().counts();
-            counts.stamp(Some(cell.number)).shed(&tier.name, shed.as_str());
+            self.worker().counts().stamp(Some(cell.number)).shed(&tier.name, shed.as_str());
+            self.worker().turned_away(Shortage::Stamp(cell.number));
             ProxyError::StampSaturated
         })
     }

@@ -4,6 +4,10 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+
+use stamp_core::rate::Pressure;
+use stamp_core::time::Moment;
 
 use super::streams::Stream;
 use super::wire::WireState;
@@ -24,6 +28,8 @@ pub(crate) enum MustEnd {
     Drained,
     /// Its client does not take what it is given.
     TooSlow,
+    /// The same, and others wait for the room that it holds.
+    InTheWay,
 }
 
 impl MustEnd {
@@ -32,6 +38,7 @@ impl MustEnd {
         match self {
             Self::Drained => "stamp_drained",
             Self::TooSlow => "client_too_slow",
+            Self::InTheWay => "client_gave_way",
         }
     }
 }
@@ -40,7 +47,7 @@ impl Line {
     /// The request under way must end now: a drain demands it.
     pub(super) fn cut(&self) {
         match self {
-            Self::Connection(wire) => wire.cut(),
+            Self::Connection(wire) => wire.cut(MustEnd::Drained),
             Self::Stream(stream) => stream.cut(MustEnd::Drained),
         }
     }
@@ -48,7 +55,7 @@ impl Line {
     /// Must the request under way end now?
     pub(super) fn must_end(&self) -> Option<MustEnd> {
         match self {
-            Self::Connection(wire) => wire.is_cut().then_some(MustEnd::Drained),
+            Self::Connection(wire) => wire.must_end(),
             Self::Stream(stream) => stream.must_end(),
         }
     }
@@ -90,6 +97,23 @@ impl Line {
         match self {
             Self::Connection(wire) => wire.answer_ended(),
             Self::Stream(_) => {}
+        }
+    }
+
+    /// For how long its client has taken nothing of what it was given.
+    pub(super) fn stood_still(&self, now: Moment) -> Option<Duration> {
+        match self {
+            Self::Connection(wire) => wire.blocked_since().map(|since| now.since(since)),
+            Self::Stream(stream) => stream.stood_still(now),
+        }
+    }
+
+    /// Others wait for the room that its answer holds, and it stands still. Over HTTP/1.1 the connection
+    /// looks once more whether the client took something.
+    pub(super) fn give_way(&self, pressure: Pressure) {
+        match self {
+            Self::Connection(wire) => wire.press(pressure),
+            Self::Stream(stream) => stream.cut(MustEnd::InTheWay),
         }
     }
 

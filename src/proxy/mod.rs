@@ -399,7 +399,7 @@ async fn unless_it_must_end(
         match line.must_end() {
             Some(MustEnd::Drained) => return Poll::Ready(Err(ProxyError::DrainOver)),
             // Of what it does not take it was given nothing yet.
-            Some(MustEnd::TooSlow) | None => {}
+            Some(MustEnd::TooSlow | MustEnd::InTheWay) | None => {}
         }
         handling.as_mut().poll(context)
     })

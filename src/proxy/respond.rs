@@ -332,7 +332,7 @@ pub(super) fn grpc_trailers(cut: Cut) -> HeaderMap {
         Cut::MustEnd(MustEnd::Drained) => {
             (Code::Unavailable, "The stamp of this answer is being taken out of service.")
         }
-        Cut::MustEnd(MustEnd::TooSlow) => {
+        Cut::MustEnd(MustEnd::TooSlow | MustEnd::InTheWay) => {
             (Code::Unavailable, "The client did not take its answer.")
         }
     };

@@ -5,8 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
-use stamp_core::rate::SlowPeer;
+use stamp_core::rate::{self, SlowPeer};
 use stamp_core::time::Moment;
 
 use super::line::MustEnd;
@@ -150,6 +151,13 @@ impl Stream {
     pub(super) fn gave(&self, bytes: usize) {
         self.given.set(self.given.get() + bytes as u64);
         self.given_at.set(Some(self.clock.now()));
+    }
+
+    /// For how long its client has taken nothing of what it was given.
+    pub(super) fn stood_still(&self, now: Moment) -> Option<Duration> {
+        let asks_no_rate = self.least == 0;
+        let since = self.given_at.get().filter(|_| !asks_no_rate)?;
+        Some(rate::stood_still(self.given.get(), now.since(since)))
     }
 
     fn is_too_slow(&self, now: Moment) -> bool {

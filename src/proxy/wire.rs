@@ -5,255 +5,24 @@
 mod frames;
 mod scratch;
 mod socket;
+mod state;
 
-use std::any::Any;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use stamp_core::framing::{self, BodyFraming, Chunks, FramingError, HeadLimits};
-use stamp_core::http2::allowance::Abuse;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-use crate::socket::Queue;
 
 pub(crate) use frames::FrameWire;
 pub(crate) use socket::{ClientSocket, Metered};
+pub(crate) use state::{Phase, WireState};
 
 /// How much a client may send ahead before its request is answered.
 const AHEAD_BYTES_MAX: usize = 8 * 1024;
-
-/// Where a connection stands, as the timers see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Accepted; no byte yet.
-    Fresh,
-    /// Between two requests.
-    Idle,
-    /// Part of a head is there.
-    Head,
-    /// A head was handed on; its body may still come.
-    Request,
-    /// Switched to another protocol: bytes pass unread.
-    Tunnel,
-}
-
-/// What the connection's other parts know of the wire. One worker uses it; it is atomic only
-/// because hyper asks that a socket that can switch protocols may move between threads.
-#[derive(Debug, Default)]
-pub(crate) struct WireState {
-    phase: AtomicU8,
-    read_total: AtomicU64,
-    written_total: AtomicU64,
-    heads: AtomicU64,
-    answered: AtomicBool,
-    /// The request is read to its end, nothing more came, and the socket will wake the reader.
-    parked: AtomicBool,
-    /// The reading side must look again.
-    news: AtomicBool,
-    write_blocked: AtomicBool,
-    /// The connection wants to know what the kernel holds for the client. Its socket, deep within
-    /// hyper, tells when it is polled next.
-    asks: AtomicBool,
-    told: Mutex<Option<Queue>>,
-    /// The client is to see a reset.
-    resets: AtomicBool,
-    /// The request under way must end, whatever it waits for.
-    cut: AtomicBool,
-    /// It rests, and makes room for another.
-    let_go: AtomicBool,
-    /// The task of the connection, which drives its requests.
-    task: OnceLock<Waker>,
-    refused: Mutex<Option<FramingError>>,
-    abuse: OnceLock<Abuse>,
-    /// What is given back when nobody uses the connection any more, and no tunnel that it became.
-    held: OnceLock<Box<dyn Any + Send + Sync>>,
-}
-
-impl WireState {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self::default())
-    }
-
-    /// A new connection, and what it holds until it, or the tunnel that it becomes, ends.
-    pub(crate) fn holding(held: impl Any + Send + Sync) -> Arc<Self> {
-        let state = Self::new();
-        state.held.get_or_init(|| Box::new(held));
-        state
-    }
-
-    pub(crate) fn phase(&self) -> Phase {
-        match self.phase.load(Relaxed) {
-            0 => Phase::Fresh,
-            1 => Phase::Idle,
-            2 => Phase::Head,
-            3 => Phase::Request,
-            _ => Phase::Tunnel,
-        }
-    }
-
-    pub(super) fn set_phase(&self, phase: Phase) {
-        self.phase.store(phase as u8, Relaxed);
-    }
-
-    /// Heads that passed so far.
-    pub(crate) fn heads(&self) -> u64 {
-        self.heads.load(Relaxed)
-    }
-
-    fn set_heads(&self, heads: u64) {
-        self.heads.store(heads, Relaxed);
-    }
-
-    /// Bytes read from the client so far.
-    pub(crate) fn read_total(&self) -> u64 {
-        self.read_total.load(Relaxed)
-    }
-
-    /// Bytes taken by the client's socket so far.
-    pub(crate) fn written_total(&self) -> u64 {
-        self.written_total.load(Relaxed)
-    }
-
-    /// Is there something to send that the client does not take?
-    pub(crate) fn is_write_blocked(&self) -> bool {
-        self.write_blocked.load(Relaxed)
-    }
-
-    /// Why the head, or the body of the request under way, was refused, if it was.
-    pub(crate) fn refused(&self) -> Option<FramingError> {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn refuse(&self, error: FramingError) -> io::Error {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        io::ErrorKind::InvalidData.into()
-    }
-
-    /// Why the connection is closed on a client that only costs (HTTP/2).
-    pub(crate) fn abuse(&self) -> Option<Abuse> {
-        self.abuse.get().copied()
-    }
-
-    fn abused(&self, abuse: Abuse) {
-        self.abuse.get_or_init(|| abuse);
-    }
-
-    pub(crate) fn count_read(&self, read: usize) {
-        self.read_total.store(self.read_total() + read as u64, Relaxed);
-    }
-
-    fn count_written(&self, written: &Poll<io::Result<usize>>) {
-        self.write_blocked.store(written.is_pending(), Relaxed);
-        if let Poll::Ready(Ok(written)) = written {
-            self.written_total.store(self.written_total() + *written as u64, Relaxed);
-        }
-    }
-
-    /// Asks the socket what the kernel holds for the client.
-    pub(crate) fn ask_outgoing(&self) {
-        self.asks.store(true, Relaxed);
-    }
-
-    /// What the socket told, if it was polled since.
-    pub(crate) fn take_outgoing(&self) -> Option<Queue> {
-        self.asks.store(false, Relaxed);
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn tell_outgoing(&self, outgoing: impl FnOnce() -> Option<Queue>) {
-        if self.asks.load(Relaxed) {
-            self.asks.store(false, Relaxed);
-            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = outgoing();
-        }
-    }
-
-    /// The connection is given up on a client that does not take what it was given: so that the
-    /// kernel keeps none of it, the client sees a reset.
-    pub(crate) fn give_up(&self) {
-        self.resets.store(true, Relaxed);
-    }
-
-    /// This task drives the connection.
-    pub(crate) fn driven_by(&self, waker: &Waker) {
-        self.task.get_or_init(|| waker.clone());
-    }
-
-    /// It is to make room for another, if it still rests.
-    pub(super) fn let_go(&self) {
-        self.let_go.store(true, Relaxed);
-        self.wake();
-    }
-
-    /// It is not to make room (any more).
-    pub(super) fn keep(&self) {
-        self.let_go.store(false, Relaxed);
-    }
-
-    /// Is it to make room for another?
-    pub(crate) fn is_let_go(&self) -> bool {
-        self.let_go.load(Relaxed)
-    }
-
-    /// The request under way must end now: a drain demands it.
-    pub(super) fn cut(&self) {
-        self.cut.store(true, Relaxed);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        if let Some(task) = self.task.get() {
-            task.wake_by_ref();
-        }
-    }
-
-    /// Must the request under way end now?
-    pub(super) fn is_cut(&self) -> bool {
-        self.cut.load(Relaxed)
-    }
-
-    /// Must it end although the client takes nothing, so that hyper asks for no more of it?
-    pub(crate) fn is_cut_while_blocked(&self) -> bool {
-        self.is_cut() && self.is_write_blocked()
-    }
-
-    /// What was to end has ended.
-    pub(super) fn forgive(&self) {
-        self.cut.store(false, Relaxed);
-    }
-
-    /// The answer to the request under way is written or given up: the next head may pass.
-    pub(crate) fn answer_ended(&self) {
-        if self.phase() == Phase::Tunnel {
-            return;
-        }
-        self.forgive();
-        self.answered.store(true, Relaxed);
-        if self.parked.load(Relaxed) {
-            self.set_phase(Phase::Idle);
-        } else {
-            self.news.store(true, Relaxed);
-        }
-    }
-
-    /// From now on bytes pass unread (101 Switching Protocols).
-    pub(crate) fn tunnel(&self) {
-        self.set_phase(Phase::Tunnel);
-        self.news.store(true, Relaxed);
-    }
-
-    /// Must hyper read once more? Answers end and tunnels begin while hyper is polled, and by itself
-    /// it does not read again before the socket has more.
-    pub(crate) fn take_news(&self) -> bool {
-        let news = self.news.load(Relaxed);
-        self.news.store(false, Relaxed);
-        news
-    }
-}
 
 /// What may be handed on.
 #[derive(Debug)]
@@ -413,10 +182,7 @@ impl Wire {
         let head = self.buffer.get(..end).unwrap_or_default();
         let then = framing::read_head(head, self.limits)?;
         self.gate = Gate::PassHead { left: end, then };
-        self.state.set_phase(Phase::Request);
-        self.state.set_heads(self.state.heads() + 1);
-        self.state.answered.store(false, Relaxed);
-        self.state.parked.store(false, Relaxed);
+        self.state.begin_request();
         Ok(true)
     }
 
@@ -472,7 +238,7 @@ impl Wire {
 
     /// Waits for the answer, and meanwhile notices when the client goes away.
     fn poll_closed(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<()>>> {
-        if self.state.answered.load(Relaxed) {
+        if self.state.is_answered() {
             self.gate = Gate::Head { scanned: 0 };
             self.state.set_phase(Phase::Idle);
             if self.buffer.is_empty() {

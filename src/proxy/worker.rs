@@ -23,7 +23,7 @@ use crate::auth::TokenCache;
 use crate::clock::Clock;
 use crate::outbound::body::ReplayBudget;
 use crate::outbound::pool::Pool;
-use crate::state::{AttemptReport, EndpointCell, Mail, StampCell, State, View};
+use crate::state::{AttemptReport, EndpointCell, Mail, Shortage, StampCell, State, View};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::worker::WorkerCounts;
 
@@ -190,6 +190,7 @@ impl Worker {
 
     /// Closes connections that rested too long.
     pub fn sweep(&self) {
+        self.flights.sweep();
         let view = self.view();
         let now = self.now();
         let pools = self.pools.borrow();
@@ -320,6 +321,12 @@ impl Worker {
         &self.flights
     }
 
+    /// A request was turned away: answers that stand still are to make room for the next.
+    pub(super) fn turned_away(&self, at: Shortage) {
+        let count = self.flights.turned_away(at);
+        self.state.mailboxes().give_way(at, count, 0);
+    }
+
     /// Puts a client's connection down that is asked for nothing.
     pub(crate) fn put_down(&self, listener: u16, state: &Arc<WireState>) -> AtRest {
         let at_rest = self.resting.enter(listener, state);
@@ -404,6 +411,10 @@ impl Worker {
                 if let Some(pool) = self.pools.borrow().get(&endpoint) {
                     pool.shed();
                 }
+            }
+            Mail::GiveWay { at, count, worker } => {
+                let missing = self.flights.give_way(at, count);
+                self.state.mailboxes().give_way(at, missing, worker + 1);
             }
         }
     }

@@ -6,6 +6,7 @@ use stamp_core::memory::Level;
 use tokio::sync::{mpsc, oneshot};
 
 use super::flights::{self, FlightsByStamp};
+use super::tenants::TenantKey;
 use crate::telemetry::worker::WorkerCounts;
 
 /// One question to one worker.
@@ -27,6 +28,27 @@ pub enum Mail {
     MakeRoom(Option<u16>, oneshot::Sender<bool>),
     /// Another worker waits for a connection to this endpoint: close those that rest.
     Shed(u32),
+    /// Requests wait or were turned away: as many answers that stand still there are to give way. What
+    /// this worker has too few of, those after it are asked for.
+    GiveWay {
+        /// Where there is no room.
+        at: Shortage,
+        /// How many.
+        count: usize,
+        /// Which worker this is.
+        worker: usize,
+    },
+}
+
+/// Where there is no room for a request. Stamps and endpoints by the numbers of their cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shortage {
+    /// All connections to an endpoint are in use.
+    Endpoint(u32),
+    /// A stamp has its fill in flight.
+    Stamp(u32),
+    /// A tenant has.
+    Tenant(TenantKey),
 }
 
 /// The workers' mailboxes.
@@ -67,6 +89,15 @@ impl Mailboxes {
     /// Asks all workers to close what rests at an endpoint.
     pub fn shed(&self, endpoint: u32) {
         self.tell(|| Mail::Shed(endpoint));
+    }
+
+    /// Asks one worker after the other to end that many answers that stand still, from this worker on.
+    pub fn give_way(&self, at: Shortage, count: usize, worker: usize) {
+        if count > 0
+            && let Some(mailbox) = self.boxes.get(worker)
+        {
+            drop(mailbox.send(Mail::GiveWay { at, count, worker }));
+        }
     }
 
     /// Tells all workers what is given up for memory.

@@ -36,10 +36,12 @@ pub use flights::{FlightKind, FlightsByStamp, InFlightOf, StampFlights};
 pub use handover::{UpgradeAsk, UpgradeError};
 pub use happened::{Events, Happened, News, What};
 pub use journal::{OpenError, Records, read_journal};
-pub use mail::{Mail, Mailboxes};
+pub use mail::{Mail, Mailboxes, Shortage};
 pub use memory::{Memory, watch_memory};
 pub use status::{ReloadResult, ReloadStatus};
-pub use tenants::{TenantCells, TenantLoad, TenantPlace, forget_idle_tenants};
+pub use tenants::{
+    TenantCells, TenantKey, TenantLoad, TenantPlace, TurnedAway, forget_idle_tenants,
+};
 pub use view::View;
 
 use crate::clock::Clock;

@@ -41,6 +41,27 @@ pub struct TenantPlace {
     cell: Arc<TenantCell>,
 }
 
+/// A tenant that something counts for, as long as something does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TenantKey(usize);
+
+/// A request was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnedAway {
+    /// Whose it was.
+    pub tenant: TenantKey,
+    /// Why.
+    pub why: TenantRefusal,
+}
+
+impl TenantPlace {
+    /// Whose it is.
+    #[must_use]
+    pub fn tenant(&self) -> TenantKey {
+        self.cell.key()
+    }
+}
+
 impl Drop for TenantPlace {
     fn drop(&mut self) {
         self.cell.in_flight.fetch_sub(1, Ordering::Relaxed);
@@ -66,12 +87,15 @@ impl TenantCell {
         cell
     }
 
-    fn enter(self: &Arc<Self>, limits: Limits, now: Moment) -> Result<TenantPlace, TenantRefusal> {
-        let entered = self.try_enter(limits, now);
-        if entered.is_err() {
+    fn key(self: &Arc<Self>) -> TenantKey {
+        TenantKey(Arc::as_ptr(self).addr())
+    }
+
+    fn enter(self: &Arc<Self>, limits: Limits, now: Moment) -> Result<TenantPlace, TurnedAway> {
+        self.try_enter(limits, now).map_err(|why| {
             self.refused.fetch_add(1, Ordering::Relaxed);
-        }
-        entered
+            TurnedAway { tenant: self.key(), why }
+        })
     }
 
     fn try_enter(
@@ -330,7 +354,7 @@ impl TenantCells {
         table: &RoutingTable,
         tenant: TenantIndex,
         now: Moment,
-    ) -> Result<TenantPlace, TenantRefusal> {
+    ) -> Result<TenantPlace, TurnedAway> {
         let limits = table.tier_of(Some(tenant)).limits;
         let find = || {
             let name = table.directory.name(tenant);
@@ -350,7 +374,7 @@ impl TenantCells {
         table: &RoutingTable,
         name: &str,
         now: Moment,
-    ) -> Result<TenantPlace, TenantRefusal> {
+    ) -> Result<TenantPlace, TurnedAway> {
         let limits = table.tier_of(None).limits;
         let named = (name, self.registry.hash(name));
         let find = || self.registry.placed_cell(named, limits, now);

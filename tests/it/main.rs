@@ -44,6 +44,7 @@ mod failback;
 mod failover;
 mod fake_stamp;
 mod forwarding;
+mod gives_way;
 mod grpc;
 mod health;
 mod hostile_stamps;

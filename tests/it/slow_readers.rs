@@ -22,7 +22,7 @@ fn narrow(stream: &Stream) {
     SockRef::from(stream.socket()).set_recv_buffer_size(4096).unwrap();
 }
 
-async fn narrow_client(pair: &Pair) -> Client {
+pub async fn narrow_client(pair: &Pair) -> Client {
     let client = pair.gateway.connect().await;
     narrow(client.stream());
     client

@@ -8,6 +8,48 @@ pub const GRACE: Duration = Duration::from_secs(5);
 /// in steps, and one that took a megabyte at once must not hold the rest for an hour.
 pub const PAUSE_MAX: Duration = Duration::from_secs(25);
 
+/// Who takes less than this where answers that stand still take most of the room stands still: 128 kbit a
+/// second, the least that a mobile client should have.
+const FAIR_BYTES_PER_SECOND: u64 = 16 * 1024;
+
+/// How much those who wait for room press the clients whose answers hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pressure {
+    /// Most of the room is held by others: whoever keeps the least rate now and then stays.
+    Low,
+    /// Answers that stand still hold most of it: whoever takes little goes soon.
+    High,
+}
+
+impl Pressure {
+    /// An answer that has stood still for less does not count as one.
+    pub const STILL_AFTER: Duration = Self::High.patience();
+
+    /// Where so many of those that hold the room stand still.
+    #[must_use]
+    pub const fn of(still: usize, holders: usize) -> Self {
+        if still > holders / 2 { Self::High } else { Self::Low }
+    }
+
+    /// How long an answer may stand still that is in the way of others. At low pressure that is longer
+    /// than most losses of a packet take.
+    #[must_use]
+    pub const fn patience(self) -> Duration {
+        match self {
+            Self::Low => Duration::from_secs(2),
+            Self::High => Duration::from_millis(250),
+        }
+    }
+}
+
+/// For how long a client has stood still that was given so many bytes so long ago, and asked for no
+/// more. How many of them are on their way to it is not known.
+#[must_use]
+pub fn stood_still(given: u64, ago: Duration) -> Duration {
+    let nanos = given.saturating_mul(1_000_000_000) / FAIR_BYTES_PER_SECOND;
+    ago.saturating_sub(Duration::from_nanos(nanos))
+}
+
 /// What a peer that is waited for has left: each byte earns it the time that the least rate gives a
 /// byte, and each wait spends some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +96,10 @@ pub struct Reader {
     slow: SlowPeer,
     /// and as long as the kernel holds something for it.
     behind: SlowPeer,
+    /// How long it has held us up below the least rate,
+    still: Duration,
+    /// and below the one that is fair.
+    slack: Duration,
     taken: u64,
 }
 
@@ -73,13 +119,19 @@ pub enum Rest {
     Nowhere,
     /// All of it in the kernel.
     Kernel,
-    /// Here as well: the kernel takes no more.
-    Here,
+    /// Here as well: the kernel has taken no more for so long.
+    Here(Duration),
 }
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { slow: SlowPeer::default(), behind: SlowPeer::with_pause(), taken: 0 }
+        Self {
+            slow: SlowPeer::default(),
+            behind: SlowPeer::with_pause(),
+            still: Duration::ZERO,
+            slack: Duration::ZERO,
+            taken: 0,
+        }
     }
 }
 
@@ -95,10 +147,18 @@ impl Reader {
         for peer in [&mut self.slow, &mut self.behind] {
             peer.moved(moved, bytes_per_second_min);
         }
-        if now.rest == Rest::Here {
-            self.slow.waited(waited);
-        }
         self.behind.waited(waited);
+        let Rest::Here(blocked) = now.rest else {
+            (self.still, self.slack) = (Duration::ZERO, Duration::ZERO);
+            return;
+        };
+        let held_up = waited.min(blocked);
+        self.slow.waited(held_up);
+        let fair = bytes_per_second_min.max(FAIR_BYTES_PER_SECOND);
+        for (below, rate) in [(&mut self.still, bytes_per_second_min), (&mut self.slack, fair)] {
+            let is_kept = u128::from(moved) * 1_000_000_000 >= u128::from(rate) * waited.as_nanos();
+            *below = if is_kept { Duration::ZERO } else { *below + held_up };
+        }
     }
 
     /// Is its patience spent?
@@ -106,6 +166,16 @@ impl Reader {
     pub const fn is_too_slow(&self, bytes_per_second_min: u64) -> bool {
         self.slow.patience(bytes_per_second_min).is_zero()
             || self.behind.patience(bytes_per_second_min).is_zero()
+    }
+
+    /// Is it cut where others wait for the room that its answer holds?
+    #[must_use]
+    pub fn gives_way(&self, pressure: Pressure, bytes_per_second_min: u64) -> bool {
+        let below = match pressure {
+            Pressure::Low => self.still,
+            Pressure::High => self.slack,
+        };
+        bytes_per_second_min > 0 && below >= pressure.patience()
     }
 }
 
@@ -158,23 +228,72 @@ mod tests {
 
     #[test]
     fn who_holds_us_up_has_the_grace_and_who_holds_the_kernel_up_a_pause() {
-        assert_eq!(too_slow_after(Rest::Here, |_| 0), Some(5));
+        assert_eq!(too_slow_after(Rest::Here(SECOND), |_| 0), Some(5));
         assert_eq!(too_slow_after(Rest::Kernel, |_| 0), Some(25));
         // A megabyte at first buys a pause and no more.
-        assert_eq!(too_slow_after(Rest::Here, |_| 1_000_000), Some(25));
-        assert_eq!(too_slow_after(Rest::Here, |second| second * 240), None);
+        assert_eq!(too_slow_after(Rest::Here(SECOND), |_| 1_000_000), Some(25));
+        assert_eq!(too_slow_after(Rest::Here(SECOND), |second| second * 240), None);
     }
 
     #[test]
     fn who_has_taken_all_begins_anew() {
         let mut reader = Reader::default();
-        let blocked = Outgoing { taken: 10, rest: Rest::Here };
+        let blocked = Outgoing { taken: 10, rest: Rest::Here(SECOND * 9) };
         reader.saw(blocked, SECOND * 4, 240);
         reader.saw(Outgoing { rest: Rest::Nowhere, ..blocked }, SECOND, 240);
         reader.saw(blocked, SECOND * 4, 240);
         assert!(!reader.is_too_slow(240));
         reader.saw(blocked, SECOND, 240);
         assert!(reader.is_too_slow(240));
+    }
+
+    fn gives_way_after(pressure: Pressure, step: Duration, bytes: u64) -> Option<u32> {
+        let mut reader = Reader::default();
+        (1..20).find(|steps| {
+            let now = Outgoing { taken: bytes * u64::from(*steps), rest: Rest::Here(SECOND) };
+            reader.saw(now, step, 240);
+            reader.gives_way(pressure, 240)
+        })
+    }
+
+    #[test]
+    fn what_holds_others_up_gives_way_the_sooner_the_more_of_it_there_is() {
+        let step = Duration::from_millis(125);
+        assert_eq!(gives_way_after(Pressure::Low, step, 0), Some(16));
+        assert_eq!(gives_way_after(Pressure::Low, step, 29), Some(16));
+        assert_eq!(gives_way_after(Pressure::Low, step, 30), None);
+        assert_eq!(gives_way_after(Pressure::High, step, 2047), Some(2));
+        assert_eq!(gives_way_after(Pressure::High, step, 2048), None);
+    }
+
+    #[test]
+    fn only_the_time_that_it_holds_us_up_counts() {
+        let stands = |rest| {
+            let mut reader = Reader::default();
+            reader.saw(Outgoing { taken: 0, rest: Rest::Here(SECOND) }, SECOND, 240);
+            reader.saw(Outgoing { taken: 0, rest }, SECOND, 240);
+            reader
+        };
+        assert!(stands(Rest::Here(SECOND)).gives_way(Pressure::Low, 240));
+        assert!(!stands(Rest::Here(SECOND / 2)).gives_way(Pressure::Low, 240));
+        assert!(!stands(Rest::Here(SECOND)).gives_way(Pressure::Low, 0), "no rate is asked for");
+        assert!(!stands(Rest::Kernel).gives_way(Pressure::High, 240));
+        assert!(!stands(Rest::Nowhere).gives_way(Pressure::High, 240));
+    }
+
+    #[test]
+    fn pressure_is_high_where_most_of_the_room_is_held_by_what_stands_still() {
+        assert_eq!(Pressure::of(0, 0), Pressure::Low);
+        assert_eq!(Pressure::of(1, 1), Pressure::High);
+        assert_eq!(Pressure::of(2, 4), Pressure::Low);
+        assert_eq!(Pressure::of(3, 4), Pressure::High);
+    }
+
+    #[test]
+    fn a_stream_stands_still_when_it_should_have_taken_what_it_was_given() {
+        assert_eq!(stood_still(0, SECOND), SECOND);
+        assert_eq!(stood_still(FAIR_BYTES_PER_SECOND, SECOND * 3), SECOND * 2);
+        assert_eq!(stood_still(u64::MAX, SECOND), Duration::ZERO);
     }
 
     proptest! {

@@ -13,6 +13,9 @@ fn entry(serial: u64, stamp: u32, kind: FlightKind) -> (Entry, Arc<WireState>) {
         Entry {
             serial,
             stamp,
+            endpoint: stamp + 10,
+            tenant: None,
+            is_connected: true,
             since,
             kind,
             rider: Rider::Line(Line::Connection(Arc::clone(&wire))),
@@ -34,7 +37,7 @@ fn slab<const N: usize>(of: [(u32, FlightKind); N]) -> (Slab, [Arc<WireState>; N
 }
 
 fn cut<const N: usize>(wires: &[Arc<WireState>; N]) -> [bool; N] {
-    wires.each_ref().map(|wire| wire.is_cut())
+    wires.each_ref().map(|wire| wire.must_end().is_some())
 }
 
 #[test]

@@ -4,7 +4,6 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -12,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::WireState;
+use crate::clock::Clock;
 use crate::socket;
 
 /// A client's connection.
@@ -28,21 +28,26 @@ pub(crate) enum ClientSocket {
 pub(crate) struct Metered {
     socket: TcpStream,
     state: Arc<WireState>,
+    clock: Clock,
 }
 
 impl Metered {
-    pub(crate) const fn new(socket: TcpStream, state: Arc<WireState>) -> Self {
-        Self { socket, state }
+    pub(crate) const fn new(socket: TcpStream, state: Arc<WireState>, clock: Clock) -> Self {
+        Self { socket, state, clock }
     }
 
     fn polled(&self) {
         self.state.tell_outgoing(|| socket::outgoing(&self.socket));
     }
+
+    fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        self.state.count_written(written, self.clock, || socket::outgoing(&self.socket));
+    }
 }
 
 impl Drop for Metered {
     fn drop(&mut self) {
-        if self.state.resets.load(Relaxed) {
+        if self.state.resets() {
             socket::reset_on_drop(&self.socket);
         }
     }
@@ -127,7 +132,7 @@ impl AsyncWrite for Metered {
         let this = self.get_mut();
         this.polled();
         let written = Pin::new(&mut this.socket).poll_write(context, bytes);
-        this.state.count_written(&written);
+        this.wrote(&written);
         written
     }
 
@@ -139,7 +144,7 @@ impl AsyncWrite for Metered {
         let this = self.get_mut();
         this.polled();
         let written = Pin::new(&mut this.socket).poll_write_vectored(context, slices);
-        this.state.count_written(&written);
+        this.wrote(&written);
         written
     }
 
@@ -211,7 +216,8 @@ mod tests {
         let state = WireState::new();
         let name = ServerName::try_from("a.test").unwrap();
         let connecting = TlsConnector::from(client).connect(name, near);
-        let accepting = TlsAcceptor::from(server).accept(Metered::new(far, Arc::clone(&state)));
+        let accepting =
+            TlsAcceptor::from(server).accept(Metered::new(far, Arc::clone(&state), Clock::start()));
         let (near, far) = tokio::join!(connecting, accepting);
         let (mut near, far) = (near.unwrap(), ClientSocket::Tls(Box::new(far.unwrap())));
         let limits = HeadLimits { head_bytes_max: 1, fields_max: 1, uri_bytes_max: 1 };

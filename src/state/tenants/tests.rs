@@ -63,7 +63,7 @@ fn a_tenants_fill_is_its_own_and_is_given_back() {
     let cells = TenantCells::new(&table);
     let admit = |name| cells.admit(&table, place_of(&table, name), at(0));
     let (one, two) = (admit("acme").unwrap(), admit("acme").unwrap());
-    assert_eq!(admit("acme").unwrap_err(), TenantRefusal::Saturated);
+    assert_eq!(admit("acme").unwrap_err().why, TenantRefusal::Saturated);
     let _other = admit("globex").unwrap();
     assert_eq!(cells.load("acme"), TenantLoad { in_flight: 2, refused: 1 });
     drop(one);
@@ -92,7 +92,7 @@ fn a_rate_is_refused_with_the_time_to_wait() {
     let cells = TenantCells::new(&table);
     assert_eq!(admitted(&cells, &table, "acme", at(5)), 3);
     let refused = cells.admit(&table, place_of(&table, "acme"), at(5)).unwrap_err();
-    assert_eq!(refused, TenantRefusal::RateLimited { wait: Duration::from_millis(100) });
+    assert_eq!(refused.why, TenantRefusal::RateLimited { wait: Duration::from_millis(100) });
     assert_eq!(cells.load("acme").in_flight, 0, "what was refused is not in flight");
     assert_eq!(admitted(&cells, &table, "globex", at(5)), 3);
     assert_eq!(admitted(&cells, &table, "acme", at(205)), 2);
@@ -105,7 +105,7 @@ fn what_is_turned_away_for_its_fill_takes_nothing_of_the_rate() {
     let first = cells.admit(&table, place_of(&table, "acme"), at(0)).unwrap();
     for _ in 0..10 {
         let refused = cells.admit(&table, place_of(&table, "acme"), at(0)).unwrap_err();
-        assert_eq!(refused, TenantRefusal::Saturated);
+        assert_eq!(refused.why, TenantRefusal::Saturated);
     }
     drop(first);
     assert_eq!(admitted(&cells, &table, "acme", at(0)), 1);

@@ -188,7 +188,7 @@ pub(super) const HANDSHAKES: Family = counter(
 pub(super) const CLIENTS_CUT: Family = counter(
     "stampgate_clients_cut_total",
     &["listener", "reason"],
-    "Connections closed since their clients only cost: slow_reader; of HTTP/2 also control_frames, resets, header_block.",
+    "Connections closed since their clients only cost: slow_reader, gave_way; of HTTP/2 also control_frames, resets, header_block.",
 );
 pub(super) const NOT_AFTER: Family = gauge(
     "stampgate_tls_certificate_not_after_timestamp_seconds",
