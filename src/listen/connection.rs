@@ -208,7 +208,6 @@ impl Connection {
                 match watch.look() {
                     Look::Waits => {}
                     Look::Rests => {
-                        watch.at_rest = Some(self.worker.put_down(self.listener, state));
                         connection.rest();
                         // Whoever takes over must be heard by this task.
                         if connection.drive(context).is_ready() {
@@ -218,7 +217,7 @@ impl Connection {
                     Look::Ends(phase) => return Poll::Ready(Ended::TooSlow(phase)),
                 }
             }
-            if watch.at_rest.is_some() && state.is_let_go() {
+            if matches!(watch.repose, Repose::AtRest(_)) && state.is_let_go() {
                 return Poll::Ready(Ended::TooSlow(watch.seen.0));
             }
             Poll::Pending
@@ -254,6 +253,17 @@ enum Look {
     Ends(Phase),
 }
 
+/// What a connection does that is asked for nothing.
+#[derive(Debug)]
+enum Repose {
+    /// It waits for a request that may come at once.
+    Awake,
+    /// hyper is gone; what its client has not taken is in the kernel.
+    Asleep,
+    /// There is nothing to send either: it may make room for another.
+    AtRest(#[expect(dead_code, reason = "held until it is asked again")] AtRest),
+}
+
 /// One connection's timer: set lazily, so that a request costs no timer at all.
 pub(super) struct Watch<'c> {
     connection: &'c Connection,
@@ -264,8 +274,7 @@ pub(super) struct Watch<'c> {
     seen: (Phase, u64),
     since: Moment,
     armed: Moment,
-    /// While it holds the least that a connection can, and may make room for another.
-    at_rest: Option<AtRest>,
+    repose: Repose,
     /// The timer knows this task.
     waits: bool,
     timer: Pin<Box<Sleep>>,
@@ -293,7 +302,7 @@ impl<'c> Watch<'c> {
             seen: (Phase::Fresh, 0),
             since,
             armed,
-            at_rest: None,
+            repose: Repose::Awake,
             waits: false,
             reader: Reader::default(),
             looked: since,
@@ -322,7 +331,7 @@ impl<'c> Watch<'c> {
         let seen = (self.state.phase(), self.state.heads());
         if seen != self.seen {
             self.seen = seen;
-            self.at_rest = None;
+            self.repose = Repose::Awake;
             self.since = match seen.0 {
                 Phase::Fresh | Phase::Head => self.connection.worker.now(),
                 // A request that begins or ends reads the clock: no need to ask again.
@@ -361,7 +370,7 @@ impl<'c> Watch<'c> {
     /// When to look again.
     fn due(&self, now: Moment) -> Moment {
         match self.patience() {
-            Some(patience) if self.is_awake() => {
+            Some(patience) if self.may_rest() => {
                 self.since.after(patience).min(now.after(REST_AFTER))
             }
             Some(patience) => self.since.after(patience),
@@ -380,13 +389,14 @@ impl<'c> Watch<'c> {
     }
 
     /// Is it asked for nothing, and not at rest yet?
-    fn is_awake(&self) -> bool {
-        matches!(self.seen.0, Phase::Fresh | Phase::Idle) && self.at_rest.is_none()
+    fn may_rest(&self) -> bool {
+        matches!(self.seen.0, Phase::Fresh | Phase::Idle)
+            && !matches!(self.repose, Repose::AtRest(_))
     }
 
     fn judge(&mut self, now: Moment) -> Look {
         let least = self.connection.worker.view().live.limits.bytes_per_second();
-        let takes_all = self.note_outgoing(now, least);
+        let rest = self.note_outgoing(now, least);
         let pressed = self.state.take_pressed();
         let why = if self.reader.is_too_slow(least) {
             Some((MustEnd::TooSlow, "slow_reader"))
@@ -407,35 +417,38 @@ impl<'c> Watch<'c> {
         if self.patience().is_some_and(|patience| now.since(self.since) >= patience) {
             return Look::Ends(self.seen.0);
         }
-        if takes_all && self.is_awake() && now.since(self.since) >= REST_AFTER {
-            return Look::Rests;
+        if !self.may_rest() || now.since(self.since) < REST_AFTER {
+            return Look::Waits;
         }
-        Look::Waits
+        self.repose = match (rest, &self.repose) {
+            (Rest::Nowhere, _) => {
+                let Connection { worker, listener, .. } = self.connection;
+                Repose::AtRest(worker.put_down(*listener, self.state))
+            }
+            (Rest::Kernel, Repose::Awake) => Repose::Asleep,
+            (Rest::Kernel | Rest::Here(_), _) => return Look::Waits,
+        };
+        Look::Rests
     }
 
-    /// What the socket told, if it did. Says whether the client took all that it was given. An answer that
+    /// What the socket told, if it did. Says where the rest is of what the client was given. An answer that
     /// is complete to hyper, and waits in the kernel, counts as well.
-    fn note_outgoing(&mut self, now: Moment, bytes_per_second_min: u64) -> bool {
+    fn note_outgoing(&mut self, now: Moment, bytes_per_second_min: u64) -> Rest {
         if let Some(streams) = self.streams {
             streams.end_slow(now);
         }
         let waited = now.since(std::mem::replace(&mut self.looked, now));
-        let is_blocked = self.state.is_write_blocked();
-        let blocked = self.state.blocked_since().map_or(Duration::ZERO, |since| now.since(since));
+        let here = self.state.blocked_since().map(|since| Rest::Here(now.since(since)));
         if let Some(taken) = self.state.take_taken_at_first() {
             let outgoing = Outgoing { taken, rest: Rest::Here(Duration::ZERO) };
             self.reader.saw(outgoing, Duration::ZERO, bytes_per_second_min);
         }
         let Some(socket::Queue { taken, waits }) = self.state.take_outgoing() else {
-            return !is_blocked;
+            return here.unwrap_or(Rest::Nowhere);
         };
-        let rest = match (waits, is_blocked) {
-            (false, _) => Rest::Nowhere,
-            (true, false) => Rest::Kernel,
-            (true, true) => Rest::Here(blocked),
-        };
+        let rest = if waits { here.unwrap_or(Rest::Kernel) } else { Rest::Nowhere };
         let outgoing = Outgoing { taken, rest };
         self.reader.saw(outgoing, waited.min(LOOK_EVERY * 2), bytes_per_second_min);
-        !waits && !is_blocked
+        here.unwrap_or(rest)
     }
 }
