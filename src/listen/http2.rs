@@ -20,7 +20,7 @@ use super::Stop;
 use super::connection::{Connection, Drive, Ended, LAST_WORD, Watch};
 use crate::proxy::Client;
 use crate::proxy::line::Line;
-use crate::proxy::streams::Streams;
+use crate::proxy::streams::{SEND_BUFFER_BYTES, Streams};
 use crate::proxy::wire::{ClientSocket, FrameWire, Phase, WireState};
 use crate::settings::{Limits, Protocol};
 
@@ -29,9 +29,6 @@ use crate::settings::{Limits, Protocol};
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// The same of a connection.
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// What of an answer is kept for a client that does not take it, for each stream. hyper's own value
-/// is 400 KiB.
-const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// What a field costs besides its name and value in the size of a list of them (RFC 9113, section
 /// 6.5.2).
 const FIELD_BYTES: usize = 32;
@@ -95,8 +92,9 @@ impl Connection {
         let service = service_fn(move |request| {
             let (client, line) = (Rc::clone(&client), Line::Stream(begun.begin(least)));
             // In a box, so that it is gone as soon as there is an answer: a client that takes its time
-            // for that keeps no more than the answer.
-            Box::pin(async move { Ok::<_, Infallible>(client.serve(request, line).await) })
+            // for that keeps no more than the answer. The box is made when it is polled first: h2 hands over all
+            // streams that have come before one of them is.
+            async move { Ok::<_, Infallible>(Box::pin(client.serve(request, line)).await) }
         });
         let mut connection = builder.serve_connection(TokioIo::new(wire), service);
         drop(view);

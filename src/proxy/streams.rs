@@ -14,6 +14,9 @@ use super::line::MustEnd;
 use super::wire::{Phase, WireState};
 use crate::clock::Clock;
 
+/// What of an answer is kept for a client that does not take it, for each stream, besides what hyper holds of it.
+/// hyper's own value is 400 KiB.
+pub(crate) const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Streams that are gone are forgotten when so many are known at least.
 const FORGET_AT: usize = 64;
 
@@ -37,8 +40,10 @@ pub(crate) struct Stream {
     /// Since when the client does not take what it was given.
     given_at: Cell<Option<Moment>>,
     slow: Cell<SlowPeer>,
-    /// Bytes that the client is to take.
+    /// Bytes that the client is to take,
     given: Cell<u64>,
+    /// and those that h2 took before.
+    passed: Cell<u64>,
     /// The least rate, in bytes a second.
     least: u64,
 }
@@ -69,6 +74,7 @@ impl Streams {
             given_at: Cell::new(None),
             slow: Cell::default(),
             given: Cell::new(0),
+            passed: Cell::new(0),
             least: bytes_per_second_min,
         });
         let mut known = self.known.borrow_mut();
@@ -143,7 +149,9 @@ impl Stream {
         if let Some(since) = self.given_at.take() {
             let mut slow = self.slow.get();
             slow.waited(self.clock.now().since(since));
-            slow.moved(self.given.take(), self.least);
+            let given = self.given.take();
+            slow.moved(given, self.least);
+            self.passed.set(self.passed.get() + given);
             self.slow.set(slow);
         }
     }
@@ -157,7 +165,9 @@ impl Stream {
     pub(super) fn stood_still(&self, now: Moment) -> Option<Duration> {
         let asks_no_rate = self.least == 0;
         let since = self.given_at.get().filter(|_| !asks_no_rate)?;
-        Some(rate::stood_still(self.given.get(), now.since(since)))
+        // What it was given last h2 has not taken, but may still hold something of what came before.
+        let under_way_max = self.passed.get().min(SEND_BUFFER_BYTES as u64);
+        Some(rate::stood_still(under_way_max, now.since(since)))
     }
 
     fn is_too_slow(&self, now: Moment) -> bool {

@@ -42,12 +42,12 @@ impl Pressure {
     }
 }
 
-/// For how long a client has stood still that was given so many bytes so long ago, and asked for no
-/// more. How many of them are on their way to it is not known.
+/// For how long a client has stood still that has not made room for the next bytes for so long, while up to
+/// so many may be on their way to it: how many are is not known.
 #[must_use]
-pub fn stood_still(given: u64, ago: Duration) -> Duration {
-    let nanos = given.saturating_mul(1_000_000_000) / FAIR_BYTES_PER_SECOND;
-    ago.saturating_sub(Duration::from_nanos(nanos))
+pub fn stood_still(under_way_max: u64, waited: Duration) -> Duration {
+    let nanos = under_way_max.saturating_mul(1_000_000_000) / FAIR_BYTES_PER_SECOND;
+    waited.saturating_sub(Duration::from_nanos(nanos))
 }
 
 /// What a peer that is waited for has left: each byte earns it the time that the least rate gives a
