@@ -5,7 +5,7 @@ run.py --gateway PROGRAM [NAME]..
 
 Starts stamps and a gateway on ports of loopback that are free, runs each case (or those named), says what failed and why,
 and ends with "N passed, N failed". Needs curl, nghttp2-client, openssl, slowhttptest and the packages of requirements.txt."""
-import argparse, asyncio, contextlib, hashlib, http.client, http.server, json, logging, os, pathlib, re, socket, subprocess, sys, tempfile, threading, time, traceback
+import argparse, asyncio, contextlib, hashlib, http.client, http.server, itertools, json, logging, os, pathlib, re, socket, ssl, subprocess, sys, tempfile, threading, time, traceback
 from concurrent import futures
 
 import grpc
@@ -304,6 +304,105 @@ def websockets_echo(scene):
         expect(socket.close_code == 1000, f"closed with {socket.close_code}")
 
     asyncio.run(asyncio.wait_for(talk(), 60))
+
+
+def frame(kind, payload=b"", fin=True, reserved=0, mask=b"mask"):
+    """A frame of WebSocket as a client sends it (RFC 6455, section 5.2)."""
+    size, masked = len(payload), 0x80 if mask else 0
+    head = bytes([fin << 7 | reserved << 4 | kind])
+    if size < 126:
+        head += bytes([masked | size])
+    elif size < 1 << 16:
+        head += bytes([masked | 126]) + size.to_bytes(2, "big")
+    else:
+        head += bytes([masked | 127]) + size.to_bytes(8, "big")
+    if mask:
+        payload = bytes(a ^ b for a, b in zip(payload, itertools.cycle(mask)))
+    return head + (mask or b"") + payload
+
+
+def conversations():
+    """What a client says, and what it hears before it says goodbye; nothing = the stamp ends the connection. Good and
+    bad, in the groups of Autobahn's suite, which itself needs Python 2."""
+    more, text, binary, close, ping, pong = 0, 1, 2, 8, 9, 10
+
+    def echo(kind, payload):
+        return frame(kind, payload, mask=None)
+
+    for kind, size in itertools.product((text, binary), (0, 1, 125, 126, 127, 128, 65_535, 65_536, 1 << 20)):
+        yield f"{size} bytes of kind {kind}", frame(kind, b"*" * size), echo(kind, b"*" * size)
+    for size in (0, 5, 125):
+        yield f"pings of {size}", frame(ping, b"p" * size) * 10, echo(pong, b"p" * size) * 10
+    yield "pong nobody asked for", frame(pong, b"?") + frame(text, b"hi"), echo(text, b"hi")
+    yield "fragments", frame(text, b"a", fin=False) + frame(ping, b"!") + frame(more, b"b", fin=False) + frame(more, b"c"), echo(pong, b"!") + echo(text, b"abc")
+    yield "empty fragments", frame(binary, fin=False) + frame(more, fin=False) * 9 + frame(more), echo(binary, b"")
+    yield "many fragments", frame(binary, b"*", fin=False) + frame(more, b"+" * 1000, fin=False) * 1000 + frame(more, b"-"), echo(binary, b"*" + b"+" * 1_000_000 + b"-")
+    word = "κόσμε 𐍈".encode()
+    for at in range(len(word) + 1):
+        yield f"text cut at {at}", frame(text, word[:at], fin=False) + frame(more, word[at:]), echo(text, word)
+    yield "long ping", frame(ping, b"p" * 126), None
+    for reserved in range(1, 8):
+        yield f"reserved bits {reserved}", frame(text, b"b", reserved=reserved), None
+    for kind in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15):
+        yield f"reserved kind {kind}", frame(kind, b"b"), None
+    yield "continues nothing", frame(more, b"a"), None
+    yield "begins within", frame(text, b"a", fin=False) + frame(text, b"b"), None
+    yield "fragment of a ping", frame(ping, b"a", fin=False), None
+    for bad in (b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xff", b"\xce", b"a\x80b"):
+        yield f"no text {bad}", frame(text, bad), None
+        yield f"no reason {bad}", frame(close, b"\x03\xe8" + bad), None
+    for reason in (b"", b"\x03", b"\x03\xe8" + b"r" * 123, b"\x03\xe8" + b"r" * 124):
+        yield f"close with {len(reason)} bytes", frame(close, reason), None
+    for code in (0, 999, 1000, 1001, 1003, 1004, 1005, 1006, 1007, 1011, 1012, 1015, 1016, 1100, 2999, 3000, 4999, 5000, 65_535):
+        yield f"close {code}", frame(close, code.to_bytes(2, "big")), None
+    yield "not masked", frame(text, b"a", mask=None), None
+
+
+def converse(port, said, answer, pieces, context=None):
+    """What the stamp says to that, up to its end."""
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context:
+            stream = stack.enter_context(context.wrap_socket(stream, server_hostname="sockets.app.test"))
+        stream.sendall(b"GET /chat HTTP/1.1\r\nHost: sockets.app.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                       b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+        heard = b""
+        while not heard.endswith(b"\r\n\r\n"):
+            heard += stream.recv(1) or b"the end\r\n\r\n"
+        expect(heard.startswith(b"HTTP/1.1 101 "), f"no switch: {heard}")
+        # Who fails a connection may close it before all is said.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for at in range(0, len(said), pieces):
+                stream.sendall(said[at:at + pieces])
+        heard = bytearray()
+        while answer and len(heard) < len(answer):
+            heard += stream.recv(1 << 16) or bytes(len(answer))
+        if answer:
+            expect(heard == answer, f"{heard[:100]} and not {answer[:100]}")
+            stream.sendall(frame(8, b"\x03\xe8"))
+        with contextlib.suppress(ConnectionResetError):
+            while piece := stream.recv(1 << 16):
+                heard += piece
+        return bytes(heard)
+
+
+@case
+def websockets_as_direct(scene):
+    """Frames of every kind, good and bad, whole and in pieces, in the clear and over TLS: the stamp says the same as without us."""
+    context = ssl.create_default_context(cafile=scene.directory / "ca.crt")
+    count = 0
+    for name, said, answer in conversations():
+        direct = converse(scene.sockets_port, said, answer, 1 << 16)
+        expect(b"\x88" in direct, f"{name} ends without a close: {direct[:100]}")
+        ways = [(scene.clear, 1 << 16, None), (scene.tls, 1 << 16, context)]
+        if len(said) < 1000:
+            ways += [(scene.clear, 1, None), (scene.tls, 1, context)]
+        for port, pieces, tls in ways:
+            heard = converse(port, said, answer, pieces, tls)
+            expect(heard == direct, f"{name}, {pieces} at a time: {heard[:100]} and not {direct[:100]}")
+            count += 1
+    expect(count > 200, f"{count} conversations")
 
 
 @case
