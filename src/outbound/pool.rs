@@ -20,7 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::http2::Room;
 use super::link::{ConnectError, Destination, Http1, Link, connect_http1};
 use crate::clock::Clock;
-use crate::state::{EndpointCell, Mailboxes, Shortage};
+use crate::state::{EndpointCell, Mailboxes, Shortage, Unplaced};
 use crate::tls::{Offer, UpstreamTls};
 use shared::Shared;
 
@@ -44,6 +44,7 @@ pub struct Pool {
     room: Rc<Room>,
     load: Cell<u32>,
     silence: Cell<Silence>,
+    waiting: Unplaced,
 }
 
 /// Which connection will do.
@@ -117,6 +118,7 @@ impl Pool {
             room: Rc::default(),
             load: Cell::new(0),
             silence: Cell::default(),
+            waiting: Unplaced::default(),
         })
     }
 
@@ -283,7 +285,8 @@ impl Pool {
                         return permit.map(Freed::Permit).map_err(|_closed| TakeError::Saturated);
                     }
                     _ = ask.tick() => {
-                        self.mailboxes.give_way(Shortage::Endpoint(self.cell.number), 1, 0);
+                        let count = self.waiting.one_more(clock.now());
+                        self.mailboxes.give_way(Shortage::Endpoint(self.cell.number), count, 0);
                     }
                     () = self.room.freed.notified() => {
                         if let Some(link) = self.take_freed(wish, policy, clock.now()).await {

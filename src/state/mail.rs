@@ -1,8 +1,12 @@
 //! What other threads ask of workers. A worker answers between two polls of its requests: what it
 //! answers is true of all of them.
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use stamp_core::closing::Closing;
 use stamp_core::memory::Level;
+use stamp_core::time::Moment;
 use tokio::sync::{mpsc, oneshot};
 
 use super::flights::{self, FlightsByStamp};
@@ -49,6 +53,33 @@ pub enum Shortage {
     Stamp(u32),
     /// A tenant has.
     Tenant(TenantKey),
+}
+
+/// Requests of one worker that find no room: a flood of them must not become a flood of mail.
+#[derive(Debug, Default)]
+pub struct Unplaced {
+    count: Cell<usize>,
+    asked: Cell<Option<Moment>>,
+}
+
+impl Unplaced {
+    /// So long they are counted before room is asked for again.
+    const ASK_EVERY: Duration = Duration::from_millis(50);
+
+    /// One more finds none. For how many room is to be made now.
+    pub fn one_more(&self, now: Moment) -> usize {
+        self.count.set(self.count.get() + 1);
+        if self.is_recent(now) {
+            return 0;
+        }
+        self.asked.set(Some(now));
+        self.count.take()
+    }
+
+    /// Was room asked for just now?
+    pub fn is_recent(&self, now: Moment) -> bool {
+        self.asked.get().is_some_and(|asked| now.since(asked) < Self::ASK_EVERY)
+    }
 }
 
 /// The workers' mailboxes.

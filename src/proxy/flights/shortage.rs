@@ -2,46 +2,26 @@
 //! clients take nothing, hold its places. Those that stand still longest give way.
 
 use std::cell::RefCell;
-use std::time::Duration;
 
 use hashbrown::HashMap;
 use stamp_core::rate::Pressure;
 use stamp_core::time::Moment;
 
 use super::{Entry, Flights, Rider};
-use crate::state::Shortage;
-
-/// So long requests that are turned away are counted before room is asked for again.
-const ASK_EVERY: Duration = Duration::from_millis(50);
+use crate::state::{Shortage, Unplaced};
 
 /// Requests that one worker turned away.
 #[derive(Debug, Default)]
-pub(super) struct Shortages(RefCell<HashMap<Shortage, TurnedAway>>);
-
-#[derive(Clone, Copy, Debug, Default)]
-struct TurnedAway {
-    count: usize,
-    asked: Option<Moment>,
-}
+pub(super) struct Shortages(RefCell<HashMap<Shortage, Unplaced>>);
 
 impl Shortages {
-    /// One more was turned away. For how many room is to be made now.
     fn one_more(&self, at: Shortage, now: Moment) -> usize {
-        let mut shortages = self.0.borrow_mut();
-        let known = shortages.entry(at).or_default();
-        known.count += 1;
-        if known.asked.is_some_and(|asked| now.since(asked) < ASK_EVERY) {
-            return 0;
-        }
-        known.asked = Some(now);
-        std::mem::take(&mut known.count)
+        self.0.borrow_mut().entry(at).or_default().one_more(now)
     }
 
     /// Forgets what is over.
     fn sweep(&self, now: Moment) {
-        self.0
-            .borrow_mut()
-            .retain(|_, known| known.asked.is_some_and(|asked| now.since(asked) < ASK_EVERY));
+        self.0.borrow_mut().retain(|_, turned| turned.is_recent(now));
     }
 }
 
@@ -96,6 +76,8 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
