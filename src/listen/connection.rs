@@ -437,12 +437,14 @@ impl<'c> Watch<'c> {
         if let Some(streams) = self.streams {
             streams.end_slow(now);
         }
-        let waited = now.since(std::mem::replace(&mut self.looked, now));
         let here = self.state.blocked_since().map(|since| Rest::Here(now.since(since)));
-        if let Some(taken) = self.state.take_taken_at_first() {
+        if let Some((taken, at)) = self.state.take_taken_at_first() {
+            // What counts begins there.
             let outgoing = Outgoing { taken, rest: Rest::Here(Duration::ZERO) };
             self.reader.saw(outgoing, Duration::ZERO, bytes_per_second_min);
+            self.looked = self.looked.max(at);
         }
+        let waited = now.since(std::mem::replace(&mut self.looked, now));
         let Some(socket::Queue { taken, waits }) = self.state.take_outgoing() else {
             return here.unwrap_or(Rest::Nowhere);
         };

@@ -91,10 +91,19 @@ impl Connection {
         let least = limits.bytes_per_second();
         let service = service_fn(move |request| {
             let (client, line) = (Rc::clone(&client), Line::Stream(begun.begin(least)));
+            let may_be_reset = begun.may_be_reset();
             // In a box, so that it is gone as soon as there is an answer: a client that takes its time
             // for that keeps no more than the answer. The box is made when it is polled first: h2 hands over all
             // streams that have come before one of them is.
-            async move { Ok::<_, Infallible>(Box::pin(client.serve(request, line)).await) }
+            async move {
+                if may_be_reset {
+                    // h2 hands over streams that are reset already, and hyper sees it when there is
+                    // nothing else to do. Otherwise the stamp would have the cost of an attack
+                    // (CVE-2023-44487): 21 connections made for each of the client's.
+                    tokio::task::yield_now().await;
+                }
+                Ok::<_, Infallible>(Box::pin(client.serve(request, line)).await)
+            }
         });
         let mut connection = builder.serve_connection(TokioIo::new(wire), service);
         drop(view);

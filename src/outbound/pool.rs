@@ -7,6 +7,7 @@ mod streams;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,12 +21,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::http2::Room;
 use super::link::{ConnectError, Destination, Http1, Link, connect_http1};
 use crate::clock::Clock;
-use crate::state::{EndpointCell, Mailboxes, Shortage, Unplaced};
+use crate::state::{EndpointCell, Mailboxes, Shortage};
 use crate::tls::{Offer, UpstreamTls};
 use shared::Shared;
 
-/// How often a request that waits for a connection asks clients that stand still for theirs.
-const ASK_EVERY: Duration = Duration::from_millis(100);
+/// How often clients that stand still are asked for their connections while requests wait for one.
+const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// An HTTP/1.1 connection at rest.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ pub struct Pool {
     room: Rc<Room>,
     load: Cell<u32>,
     silence: Cell<Silence>,
-    waiting: Unplaced,
+    asked: Cell<Option<Moment>>,
 }
 
 /// Which connection will do.
@@ -118,7 +119,7 @@ impl Pool {
             room: Rc::default(),
             load: Cell::new(0),
             silence: Cell::default(),
-            waiting: Unplaced::default(),
+            asked: Cell::default(),
         })
     }
 
@@ -274,19 +275,15 @@ impl Pool {
         clock: Clock,
     ) -> Result<Freed, TakeError> {
         let Some(_pending) = Pending::enter(self, policy.pending_max) else {
+            self.ask_for_room(clock.now());
             return Err(TakeError::Saturated);
         };
         self.mailboxes.shed(self.cell.number);
-        let mut ask = tokio::time::interval(ASK_EVERY);
         let freed = async {
             loop {
                 tokio::select! {
                     permit = Arc::clone(&self.cell.connections).acquire_owned() => {
                         return permit.map(Freed::Permit).map_err(|_closed| TakeError::Saturated);
-                    }
-                    _ = ask.tick() => {
-                        let count = self.waiting.one_more(clock.now());
-                        self.mailboxes.give_way(Shortage::Endpoint(self.cell.number), count, 0);
                     }
                     () = self.room.freed.notified() => {
                         if let Some(link) = self.take_freed(wish, policy, clock.now()).await {
@@ -296,9 +293,34 @@ impl Pool {
                 }
             }
         };
+        // Beside it, for who asks in between would lose its place.
+        let freed = async {
+            tokio::select! {
+                biased;
+                freed = freed => freed,
+                never = self.keep_asking(clock) => match never {},
+            }
+        };
         tokio::time::timeout(policy.pending_timeout, freed)
             .await
             .unwrap_or(Err(TakeError::Saturated))
+    }
+
+    /// Asks for room as long as somebody waits.
+    async fn keep_asking(&self, clock: Clock) -> Infallible {
+        loop {
+            self.ask_for_room(clock.now());
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
+    /// Has answers give way whose clients stand still, one for each request that waits.
+    fn ask_for_room(&self, now: Moment) {
+        if self.asked.get().is_none_or(|asked| now.since(asked) >= ASK_EVERY) {
+            self.asked.set(Some(now));
+            let waiting = self.room.waiting.get().max(1);
+            self.mailboxes.give_way(Shortage::Endpoint(self.cell.number), waiting);
+        }
     }
 
     /// Takes back a link whose answer was read to its end.

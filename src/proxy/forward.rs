@@ -9,6 +9,7 @@ use http::header::HeaderName;
 use http::uri::Scheme;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body as _;
+use stamp_core::admission::Shed;
 use stamp_core::balance::{self, Candidate, Draw, Tried};
 use stamp_core::breaker::FailureKind;
 use stamp_core::failover::{self, Choice, Route, TrialRisk};
@@ -443,7 +444,9 @@ impl Call<'_> {
         let cell = view.stamp(self.choice.stamp);
         cell.enter(stamp.in_flight_max, tier.rank).map_err(|shed| {
             self.worker().counts().stamp(Some(cell.number)).shed(&tier.name, shed.as_str());
-            self.worker().turned_away(Shortage::Stamp(cell.number));
+            if shed == Shed::Full {
+                self.worker().turned_away(Shortage::Stamp(cell.number));
+            }
             ProxyError::StampSaturated
         })
     }

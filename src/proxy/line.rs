@@ -4,9 +4,8 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use stamp_core::rate::Pressure;
+use stamp_core::rate::{Pressure, Still};
 use stamp_core::time::Moment;
 
 use super::streams::Stream;
@@ -100,10 +99,12 @@ impl Line {
         }
     }
 
-    /// For how long its client has taken nothing of what it was given.
-    pub(super) fn stood_still(&self, now: Moment) -> Option<Duration> {
+    /// For how long its client has taken nothing of what it was given; `None` = it is not waited for.
+    pub(super) fn stood_still(&self, now: Moment) -> Option<Still> {
         match self {
-            Self::Connection(wire) => wire.blocked_since().map(|since| now.since(since)),
+            Self::Connection(wire) => {
+                wire.blocked_since().map(|since| Still::connection(now.since(since)))
+            }
             Self::Stream(stream) => stream.stood_still(now),
         }
     }

@@ -5,9 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Duration;
 
-use stamp_core::rate::{self, SlowPeer};
+use stamp_core::rate::{SlowPeer, Still, StreamHeldUp};
 use stamp_core::time::Moment;
 
 use super::line::MustEnd;
@@ -27,6 +26,8 @@ pub(crate) struct Streams {
     wire: Arc<WireState>,
     open: Cell<u32>,
     known: RefCell<Vec<Weak<Stream>>>,
+    /// The client has reset a stream lately.
+    pub(super) resets: Cell<bool>,
     /// The stream whose request was handed over, and whose task comes next.
     begun: RefCell<Option<Rc<Stream>>>,
 }
@@ -35,6 +36,7 @@ pub(crate) struct Streams {
 #[derive(Debug)]
 pub(crate) struct Stream {
     clock: Clock,
+    wire: Arc<WireState>,
     must_end: Cell<Option<MustEnd>>,
     task: RefCell<Option<Waker>>,
     /// Since when the client does not take what it was given.
@@ -44,6 +46,8 @@ pub(crate) struct Stream {
     given: Cell<u64>,
     /// and those that h2 took before.
     passed: Cell<u64>,
+    /// What had gone out on its connection when it was given something last.
+    written_before: Cell<u64>,
     /// The least rate, in bytes a second.
     least: u64,
 }
@@ -61,6 +65,7 @@ impl Streams {
             wire,
             open: Cell::new(0),
             known: RefCell::default(),
+            resets: Cell::new(false),
             begun: RefCell::default(),
         })
     }
@@ -75,6 +80,8 @@ impl Streams {
             slow: Cell::default(),
             given: Cell::new(0),
             passed: Cell::new(0),
+            written_before: Cell::new(0),
+            wire: Arc::clone(&self.wire),
             least: bytes_per_second_min,
         });
         let mut known = self.known.borrow_mut();
@@ -98,6 +105,11 @@ impl Streams {
             self.wire.set_phase(Phase::Request);
         }
         Open { streams: Rc::clone(self) }
+    }
+
+    /// May a stream that was handed over be reset already?
+    pub(crate) fn may_be_reset(&self) -> bool {
+        self.resets.get()
     }
 
     /// How many are open.
@@ -159,15 +171,20 @@ impl Stream {
     pub(super) fn gave(&self, bytes: usize) {
         self.given.set(self.given.get() + bytes as u64);
         self.given_at.set(Some(self.clock.now()));
+        self.written_before.set(self.wire.written_total());
     }
 
-    /// For how long its client has taken nothing of what it was given.
-    pub(super) fn stood_still(&self, now: Moment) -> Option<Duration> {
-        let asks_no_rate = self.least == 0;
-        let since = self.given_at.get().filter(|_| !asks_no_rate)?;
-        // What it was given last h2 has not taken, but may still hold something of what came before.
-        let under_way_max = self.passed.get().min(SEND_BUFFER_BYTES as u64);
-        Some(rate::stood_still(under_way_max, now.since(since)))
+    /// For how long its client has taken nothing of what it was given; `None` = it is not waited for, or
+    /// need not keep any rate.
+    pub(super) fn stood_still(&self, now: Moment) -> Option<Still> {
+        let since = self.given_at.get().filter(|_| self.least > 0)?;
+        let held_up = StreamHeldUp {
+            waited: now.since(since),
+            // What it was given last h2 has not taken, but may still hold something of what came before.
+            under_way_max: self.passed.get().min(SEND_BUFFER_BYTES as u64),
+            connection_took: self.wire.written_total().saturating_sub(self.written_before.get()),
+        };
+        Some(Still::stream(held_up, self.least))
     }
 
     fn is_too_slow(&self, now: Moment) -> bool {

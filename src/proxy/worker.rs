@@ -324,7 +324,7 @@ impl Worker {
     /// A request was turned away: answers that stand still are to make room for the next.
     pub(super) fn turned_away(&self, at: Shortage) {
         let count = self.flights.turned_away(at);
-        self.state.mailboxes().give_way(at, count, 0);
+        self.state.mailboxes().give_way(at, count);
     }
 
     /// Puts a client's connection down that is asked for nothing.
@@ -412,9 +412,9 @@ impl Worker {
                     pool.shed();
                 }
             }
-            Mail::GiveWay { at, count, worker } => {
+            Mail::GiveWay { at, count, before } => {
                 let missing = self.flights.give_way(at, count);
-                self.state.mailboxes().give_way(at, missing, worker + 1);
+                self.state.mailboxes().pass_on(at, missing, before + 1);
             }
         }
     }

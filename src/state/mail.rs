@@ -1,12 +1,10 @@
 //! What other threads ask of workers. A worker answers between two polls of its requests: what it
 //! answers is true of all of them.
 
-use std::cell::Cell;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use stamp_core::closing::Closing;
 use stamp_core::memory::Level;
-use stamp_core::time::Moment;
 use tokio::sync::{mpsc, oneshot};
 
 use super::flights::{self, FlightsByStamp};
@@ -38,9 +36,9 @@ pub enum Mail {
         /// Where there is no room.
         at: Shortage,
         /// How many.
-        count: usize,
-        /// Which worker this is.
-        worker: usize,
+        count: u32,
+        /// How many workers were asked before.
+        before: usize,
     },
 }
 
@@ -55,37 +53,12 @@ pub enum Shortage {
     Tenant(TenantKey),
 }
 
-/// Requests of one worker that find no room: a flood of them must not become a flood of mail.
-#[derive(Debug, Default)]
-pub struct Unplaced {
-    count: Cell<usize>,
-    asked: Cell<Option<Moment>>,
-}
-
-impl Unplaced {
-    /// So long they are counted before room is asked for again.
-    const ASK_EVERY: Duration = Duration::from_millis(50);
-
-    /// One more finds none. For how many room is to be made now.
-    pub fn one_more(&self, now: Moment) -> usize {
-        self.count.set(self.count.get() + 1);
-        if self.is_recent(now) {
-            return 0;
-        }
-        self.asked.set(Some(now));
-        self.count.take()
-    }
-
-    /// Was room asked for just now?
-    pub fn is_recent(&self, now: Moment) -> bool {
-        self.asked.get().is_some_and(|asked| now.since(asked) < Self::ASK_EVERY)
-    }
-}
-
 /// The workers' mailboxes.
 #[derive(Debug)]
 pub struct Mailboxes {
     boxes: Vec<mpsc::UnboundedSender<Mail>>,
+    /// Who is asked first to have answers give way.
+    turn: AtomicUsize,
 }
 
 impl Mailboxes {
@@ -93,7 +66,7 @@ impl Mailboxes {
     #[must_use]
     pub fn new(workers: usize) -> (Self, Vec<mpsc::UnboundedReceiver<Mail>>) {
         let (boxes, readers) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
-        (Self { boxes }, readers)
+        (Self { boxes, turn: AtomicUsize::new(0) }, readers)
     }
 
     /// How many workers there are.
@@ -122,12 +95,20 @@ impl Mailboxes {
         self.tell(|| Mail::Shed(endpoint));
     }
 
-    /// Asks one worker after the other to end that many answers that stand still, from this worker on.
-    pub fn give_way(&self, at: Shortage, count: usize, worker: usize) {
-        if count > 0
-            && let Some(mailbox) = self.boxes.get(worker)
-        {
-            drop(mailbox.send(Mail::GiveWay { at, count, worker }));
+    /// Has so many answers that stand still give way.
+    pub fn give_way(&self, at: Shortage, count: u32) {
+        self.pass_on(at, count, 0);
+    }
+
+    /// The same, after so many workers were asked. Each is the first in its turn: what one has pressed may
+    /// turn out to move.
+    pub fn pass_on(&self, at: Shortage, count: u32, before: usize) {
+        if count == 0 || before >= self.boxes.len() {
+            return;
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        if let Some(mailbox) = self.boxes.get(turn % self.boxes.len()) {
+            drop(mailbox.send(Mail::GiveWay { at, count, before }));
         }
     }
 

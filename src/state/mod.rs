@@ -36,7 +36,7 @@ pub use flights::{FlightKind, FlightsByStamp, InFlightOf, StampFlights};
 pub use handover::{UpgradeAsk, UpgradeError};
 pub use happened::{Events, Happened, News, What};
 pub use journal::{OpenError, Records, read_journal};
-pub use mail::{Mail, Mailboxes, Shortage, Unplaced};
+pub use mail::{Mail, Mailboxes, Shortage};
 pub use memory::{Memory, watch_memory};
 pub use status::{ReloadResult, ReloadStatus};
 pub use tenants::{

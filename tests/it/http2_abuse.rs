@@ -138,6 +138,23 @@ async fn who_begins_and_does_not_go_on_is_cut_in_time() {
 }
 
 #[tokio::test]
+async fn streams_that_are_reset_as_soon_as_they_are_open_are_nothing_to_a_stamp() {
+    let pair = pair().await;
+    let mut client = Http2::connect(pair.gateway.data).await;
+    let opened = block(&request("GET", ACME, "/"));
+    let mut bytes = Vec::new();
+    for stream in (1..20).step_by(2) {
+        let head = Frame::new(HEADERS, END_HEADERS | END_STREAM, stream, opened.clone());
+        bytes.extend(head.bytes());
+        bytes.extend(Frame::new(RST_STREAM, 0, stream, 8_u32.to_be_bytes()).bytes());
+    }
+    client.send_bytes(&bytes).await;
+    client.ping().await;
+    assert!(pair.gateway.metric("stampgate_resolutions_total", &[]).await < 0.5);
+    assert_eq!(pair.a.count(), 0);
+}
+
+#[tokio::test]
 async fn a_client_that_never_opens_its_window_loses_its_stream_and_no_other_waits() {
     let pair = pair().await;
     pair.a.plays(Script::Download(1_000_000));

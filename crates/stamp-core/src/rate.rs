@@ -22,9 +22,6 @@ pub enum Pressure {
 }
 
 impl Pressure {
-    /// An answer that has stood still for less does not count as one.
-    pub const STILL_AFTER: Duration = Self::High.patience();
-
     /// Where so many of those that hold the room stand still.
     #[must_use]
     pub const fn of(still: usize, holders: usize) -> Self {
@@ -42,12 +39,64 @@ impl Pressure {
     }
 }
 
-/// For how long a client has stood still that has not made room for the next bytes for so long, while up to
-/// so many may be on their way to it: how many are is not known.
-#[must_use]
-pub fn stood_still(under_way_max: u64, waited: Duration) -> Duration {
-    let nanos = under_way_max.saturating_mul(1_000_000_000) / FAIR_BYTES_PER_SECOND;
-    waited.saturating_sub(Duration::from_nanos(nanos))
+/// For how long an answer has stood still, as low and as high pressure take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Still {
+    low: Duration,
+    high: Duration,
+}
+
+/// A stream of HTTP/2 whose client has made no room for the next bytes. How many of those before are still
+/// on their way to it is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamHeldUp {
+    /// For so long.
+    pub waited: Duration,
+    /// So many bytes may be on their way.
+    pub under_way_max: u64,
+    /// So many bytes went out on its connection meanwhile, of all streams.
+    pub connection_took: u64,
+}
+
+impl Still {
+    /// A connection that takes no more.
+    #[must_use]
+    pub const fn connection(held_up: Duration) -> Self {
+        Self { low: held_up, high: held_up }
+    }
+
+    /// A stream. A client that takes what its connection can is not slow: its streams wait for each other.
+    #[must_use]
+    pub fn stream(held_up: StreamHeldUp, bytes_per_second_min: u64) -> Self {
+        let StreamHeldUp { waited, under_way_max, connection_took } = held_up;
+        let beyond = |rate| waited.saturating_sub(time_for(under_way_max, rate));
+        let takes_its_share = time_for(connection_took, FAIR_BYTES_PER_SECOND) >= waited;
+        Self {
+            low: beyond(bytes_per_second_min),
+            high: if takes_its_share { Duration::ZERO } else { beyond(FAIR_BYTES_PER_SECOND) },
+        }
+    }
+
+    /// Is it still long enough to count as that?
+    #[must_use]
+    pub fn is_still(self) -> bool {
+        self.high >= Pressure::High.patience()
+    }
+
+    /// For how long, at this pressure.
+    #[must_use]
+    pub const fn at(self, pressure: Pressure) -> Duration {
+        match pressure {
+            Pressure::Low => self.low,
+            Pressure::High => self.high,
+        }
+    }
+}
+
+/// How long so many bytes take. `bytes_per_second` = 0: for ever.
+fn time_for(bytes: u64, bytes_per_second: u64) -> Duration {
+    let nanos = bytes.saturating_mul(1_000_000_000).checked_div(bytes_per_second);
+    nanos.map_or(Duration::MAX, Duration::from_nanos)
 }
 
 /// What a peer that is waited for has left: each byte earns it the time that the least rate gives a
@@ -291,9 +340,19 @@ mod tests {
 
     #[test]
     fn a_stream_stands_still_when_it_should_have_taken_what_it_was_given() {
-        assert_eq!(stood_still(0, SECOND), SECOND);
-        assert_eq!(stood_still(FAIR_BYTES_PER_SECOND, SECOND * 3), SECOND * 2);
-        assert_eq!(stood_still(u64::MAX, SECOND), Duration::ZERO);
+        let still = |under_way_max, connection_took| {
+            let held_up = StreamHeldUp { waited: SECOND * 3, under_way_max, connection_took };
+            let still = Still::stream(held_up, 1024);
+            [Pressure::Low, Pressure::High].map(|pressure| still.at(pressure).as_secs())
+        };
+        assert_eq!(still(0, 0), [3, 3]);
+        assert_eq!(still(1024, 0), [2, 2]);
+        assert_eq!(still(FAIR_BYTES_PER_SECOND, 0), [0, 2]);
+        assert_eq!(still(0, FAIR_BYTES_PER_SECOND * 3), [3, 0], "others of its connection move");
+        assert_eq!(still(0, FAIR_BYTES_PER_SECOND), [3, 3]);
+        assert_eq!(still(u64::MAX, 0), [0, 0]);
+        let no_rate = StreamHeldUp { waited: SECOND * 3, under_way_max: 0, connection_took: 0 };
+        assert_eq!(Still::stream(no_rate, 0).at(Pressure::Low), Duration::ZERO);
     }
 
     proptest! {

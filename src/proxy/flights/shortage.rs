@@ -2,32 +2,60 @@
 //! clients take nothing, hold its places. Those that stand still longest give way.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use hashbrown::HashMap;
-use stamp_core::rate::Pressure;
+use stamp_core::rate::{Pressure, Still};
 use stamp_core::time::Moment;
 
 use super::{Entry, Flights, Rider};
-use crate::state::{Shortage, Unplaced};
+use crate::proxy::line::Line;
+use crate::state::Shortage;
+
+/// So long requests that are turned away are counted before room is asked for again.
+const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// Requests that one worker turned away.
 #[derive(Debug, Default)]
-pub(super) struct Shortages(RefCell<HashMap<Shortage, Unplaced>>);
+pub(super) struct Shortages(RefCell<HashMap<Shortage, TurnedAway>>);
+
+#[derive(Clone, Copy, Debug)]
+struct TurnedAway {
+    /// Since room was asked for.
+    count: u32,
+    asked: Moment,
+}
 
 impl Shortages {
-    fn one_more(&self, at: Shortage, now: Moment) -> usize {
-        self.0.borrow_mut().entry(at).or_default().one_more(now)
+    /// One more was turned away. For how many room is to be made now.
+    fn one_more(&self, at: Shortage, now: Moment) -> u32 {
+        let mut shortages = self.0.borrow_mut();
+        match shortages.get_mut(&at) {
+            Some(known) if now.since(known.asked) < ASK_EVERY => {
+                known.count += 1;
+                0
+            }
+            Some(known) if now.since(known.asked) < ASK_EVERY * 2 => {
+                known.asked = now;
+                std::mem::take(&mut known.count) + 1
+            }
+            // Whoever was turned away earlier is gone.
+            Some(_) | None => {
+                shortages.insert(at, TurnedAway { count: 0, asked: now });
+                1
+            }
+        }
     }
 
     /// Forgets what is over.
     fn sweep(&self, now: Moment) {
-        self.0.borrow_mut().retain(|_, turned| turned.is_recent(now));
+        self.0.borrow_mut().retain(|_, known| now.since(known.asked) < ASK_EVERY * 2);
     }
 }
 
 impl Flights {
     /// A request was turned away. For how many room is to be made now.
-    pub(in crate::proxy) fn turned_away(&self, at: Shortage) -> usize {
+    pub(in crate::proxy) fn turned_away(&self, at: Shortage) -> u32 {
         self.shortages.one_more(at, self.clock.now())
     }
 
@@ -38,7 +66,7 @@ impl Flights {
 
     /// Has so many answers give way, those first that have stood still longest. Returns how many are
     /// missing. One whose client turns out to take something does not, and others are asked the next time.
-    pub(in crate::proxy) fn give_way(&self, at: Shortage, count: usize) -> usize {
+    pub(in crate::proxy) fn give_way(&self, at: Shortage, count: u32) -> u32 {
         let now = self.clock.now();
         let slab = self.slab.borrow();
         let holders = slab.places.iter().flatten().filter(|entry| entry.holds_room_at(at));
@@ -49,18 +77,22 @@ impl Flights {
                 Rider::Line(line) => Some((line.stood_still(now)?, line)),
                 Rider::Tunnel(..) => None,
             })
-            .filter(|(still, _)| *still >= Pressure::STILL_AFTER)
             .collect();
-        let pressure = Pressure::of(still.len(), held);
-        still.retain(|(still, _)| *still >= pressure.patience());
-        if still.len() > count {
-            still.select_nth_unstable_by(count, |(one, _), (other, _)| other.cmp(one));
-            still.truncate(count);
+        let count_still = still.iter().filter(|(still, _)| still.is_still()).count();
+        let pressure = Pressure::of(count_still, held);
+        still.retain(|(still, _)| still.at(pressure) >= pressure.patience());
+        let wanted = usize::try_from(count).unwrap_or(usize::MAX);
+        if still.len() > wanted {
+            let longest_first = |one: &(Still, &Line), other: &(Still, &Line)| {
+                other.0.at(pressure).cmp(&one.0.at(pressure))
+            };
+            still.select_nth_unstable_by(wanted, longest_first);
+            still.truncate(wanted);
         }
         for (_, line) in &still {
             line.give_way(pressure);
         }
-        count - still.len()
+        count.saturating_sub(u32::try_from(still.len()).unwrap_or(u32::MAX))
     }
 }
 
@@ -76,8 +108,6 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -90,9 +120,11 @@ mod tests {
         assert_eq!(shortages.one_more(stamp, at(50)), 0);
         assert_eq!(shortages.one_more(Shortage::Stamp(2), at(50)), 1);
         assert_eq!(shortages.one_more(stamp, at(51)), 3);
-        shortages.sweep(at(100));
+        assert_eq!(shortages.one_more(stamp, at(52)), 0);
+        assert_eq!(shortages.one_more(stamp, at(151)), 1, "whoever was turned away is gone");
+        shortages.sweep(at(150));
         assert_eq!(shortages.0.borrow().len(), 1);
-        shortages.sweep(at(101));
+        shortages.sweep(at(251));
         assert!(shortages.0.borrow().is_empty());
     }
 }

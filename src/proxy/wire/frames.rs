@@ -113,6 +113,7 @@ impl FrameWire {
         };
         self.state.set_phase(phase);
         self.state.set_heads(self.reader.streams());
+        self.streams.resets.set(self.reader.has_resets());
     }
 
     /// Hands on what may be; says whether that was anything.

@@ -49,7 +49,7 @@ pub(crate) struct WireState {
     /// Since when, in nanoseconds,
     blocked_at: AtomicU64,
     /// and what the client had taken when its answer was held up first.
-    taken_at_first: Mutex<Option<u64>>,
+    taken_at_first: Mutex<Option<(u64, Moment)>>,
     is_sampled: AtomicBool,
     /// Others wait for the room that the answer holds: 0 = they do not, 1 = they press it little, 2 = much.
     pressed: AtomicU8,
@@ -174,10 +174,11 @@ impl WireState {
             self.written_total.store(self.written_total() + *written as u64, Relaxed);
         }
         if written.is_pending() && !was_blocked {
-            self.restart(clock.now());
+            let now = clock.now();
+            self.restart(now);
             if !self.is_sampled.load(Relaxed) {
                 self.is_sampled.store(true, Relaxed);
-                *lock(&self.taken_at_first) = outgoing().map(|queue| queue.taken);
+                *lock(&self.taken_at_first) = outgoing().map(|queue| (queue.taken, now));
             }
         }
     }
@@ -194,8 +195,8 @@ impl WireState {
         self.blocked_at.store(nanos, Relaxed);
     }
 
-    /// What the client had taken when the answer under way was held up first. Told once.
-    pub(crate) fn take_taken_at_first(&self) -> Option<u64> {
+    /// What the client had taken when the answer under way was held up first, and when that was. Told once.
+    pub(crate) fn take_taken_at_first(&self) -> Option<(u64, Moment)> {
         lock(&self.taken_at_first).take()
     }
 

@@ -109,6 +109,12 @@ impl Allowance {
         let are_most = u64::from(self.resets) * 2 > opened;
         if self.resets > RESETS_FREE && are_most { Err(Abuse::Resets) } else { Ok(()) }
     }
+
+    /// Has the client reset a stream lately?
+    #[must_use]
+    pub const fn has_resets(&self) -> bool {
+        self.resets > 0
+    }
 }
 
 /// In parts of `BYTES_FOR_ONE`.

@@ -189,6 +189,12 @@ impl Reader {
         self.streams
     }
 
+    /// Has the client reset a stream lately?
+    #[must_use]
+    pub const fn has_resets(&self) -> bool {
+        self.allowance.has_resets()
+    }
+
     /// The last stream that the client opened.
     #[must_use]
     pub const fn last_stream(&self) -> u32 {
