@@ -234,7 +234,7 @@ impl Rider {
 
 impl Flight {
     /// The request has a connection to its endpoint.
-    pub(super) fn is_connected(&self) {
+    pub(super) fn note_connected(&self) {
         if let Some(mut entry) = self.entry() {
             entry.is_connected = true;
         }

@@ -422,7 +422,7 @@ impl Call<'_> {
         let (wanted, tls) = (course.wanted, place.tls);
         let wish = Wish { purpose, wanted, tls, began, connect_timeout };
         let link = self.take_link(view, place, course, wish).await?;
-        flight.is_connected();
+        flight.note_connected();
         if self.time_left().is_zero() {
             return Err(Stopped::ForGood(ProxyError::UpstreamTimeout));
         }
