@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use stamp_core::rate::{Pressure, Still};
 use stamp_core::time::Moment;
 
-use super::{Entry, Flights, Rider};
+use super::{Entry, Flights, Rider, Slab};
 use crate::proxy::line::Line;
 use crate::state::Shortage;
 
@@ -67,9 +67,13 @@ impl Flights {
     /// Has so many answers give way, those first that have stood still longest. Returns how many are
     /// missing. One whose client turns out to take something does not, and others are asked the next time.
     pub(in crate::proxy) fn give_way(&self, at: Shortage, count: u32) -> u32 {
-        let now = self.clock.now();
-        let slab = self.slab.borrow();
-        let holders = slab.places.iter().flatten().filter(|entry| entry.holds_room_at(at));
+        self.slab.borrow().give_way(at, count, self.clock.now())
+    }
+}
+
+impl Slab {
+    fn give_way(&self, at: Shortage, count: u32, now: Moment) -> u32 {
+        let holders = self.places.iter().flatten().filter(|entry| entry.holds_room_at(at));
         let mut held = 0;
         let mut still: Vec<_> = holders
             .inspect(|_| held += 1)
@@ -109,6 +113,41 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::flights::tests::slab;
+    use crate::state::FlightKind;
+
+    const AT_1: Shortage = Shortage::Stamp(1);
+
+    /// Answers of stamp 1 that stand still since these moments, and one of stamp 2.
+    fn pressed<const N: usize>(since_ms: [Option<u64>; N], count: u32, now_ms: u64) -> [bool; N] {
+        let (slab, wires) = slab([(1, FlightKind::Request); N]);
+        let at = |ms| Moment(Duration::from_millis(ms));
+        for (wire, since) in wires.iter().zip(since_ms) {
+            if let Some(since) = since {
+                wire.hold_up(at(since));
+            }
+        }
+        let missing = slab.give_way(AT_1, count, at(now_ms));
+        assert_eq!(slab.give_way(Shortage::Stamp(2), count, at(now_ms)), count);
+        let pressed = wires.map(|wire| wire.is_pressed());
+        let found = pressed.iter().filter(|pressed| **pressed).count();
+        assert_eq!(usize::try_from(count - missing).unwrap(), found);
+        pressed
+    }
+
+    #[test]
+    fn those_that_stand_still_longest_give_way_and_no_more_than_are_needed() {
+        assert_eq!(pressed([Some(30), Some(10), Some(20)], 2, 1_000), [false, true, true]);
+        assert_eq!(pressed([Some(30), Some(10)], 5, 1_000), [true, true]);
+        assert_eq!(pressed([Some(800), Some(10)], 5, 1_000), [false, false], "half of them");
+        assert_eq!(pressed([Some(800), Some(10)], 5, 2_010), [true, true], "all of them again");
+    }
+
+    #[test]
+    fn where_most_answers_move_one_has_two_seconds() {
+        assert_eq!(pressed([Some(0), None, None], 1, 1_999), [false, false, false]);
+        assert_eq!(pressed([Some(0), None, None], 1, 2_000), [true, false, false]);
+    }
 
     #[test]
     fn a_flood_that_is_turned_away_asks_for_room_now_and_then() {

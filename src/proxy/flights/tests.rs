@@ -24,7 +24,7 @@ fn entry(serial: u64, stamp: u32, kind: FlightKind) -> (Entry, Arc<WireState>) {
     )
 }
 
-fn slab<const N: usize>(of: [(u32, FlightKind); N]) -> (Slab, [Arc<WireState>; N]) {
+pub(super) fn slab<const N: usize>(of: [(u32, FlightKind); N]) -> (Slab, [Arc<WireState>; N]) {
     let mut slab = Slab::default();
     let mut serial = 0;
     let wires = of.map(|(stamp, kind)| {

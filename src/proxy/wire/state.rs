@@ -183,6 +183,13 @@ impl WireState {
         }
     }
 
+    /// The client takes nothing since then.
+    #[cfg(test)]
+    pub(in crate::proxy) fn hold_up(&self, since: Moment) {
+        self.write_blocked.store(true, Relaxed);
+        self.restart(since);
+    }
+
     /// Since when the client has taken nothing; `None` = it is not waited for.
     pub(crate) fn blocked_since(&self) -> Option<Moment> {
         let at = Duration::from_nanos(self.blocked_at.load(Relaxed));
