@@ -126,8 +126,7 @@ impl SlowPeer {
 
     /// Counts bytes that the peer moved. `bytes_per_second_min` = 0: no rate is asked for.
     pub fn moved(&mut self, bytes: u64, bytes_per_second_min: u64) {
-        let nanos = bytes.saturating_mul(1_000_000_000).checked_div(bytes_per_second_min);
-        let earned = nanos.map_or(PAUSE_MAX, Duration::from_nanos);
+        let earned = time_for(bytes, bytes_per_second_min);
         self.left = self.left.saturating_add(earned).min(PAUSE_MAX);
     }
 
@@ -205,7 +204,7 @@ impl Reader {
         self.slow.waited(held_up);
         let fair = bytes_per_second_min.max(FAIR_BYTES_PER_SECOND);
         for (below, rate) in [(&mut self.still, bytes_per_second_min), (&mut self.slack, fair)] {
-            let is_kept = u128::from(moved) * 1_000_000_000 >= u128::from(rate) * waited.as_nanos();
+            let is_kept = time_for(moved, rate) >= waited;
             *below = if is_kept { Duration::ZERO } else { *below + held_up };
         }
     }
