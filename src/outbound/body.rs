@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -106,6 +106,8 @@ struct SourceState {
     timer: Option<Pin<Box<Sleep>>>,
     waiting_since: Option<Moment>,
     slow: SlowPeer,
+    /// Who waits for its end.
+    waiter: Option<Waker>,
 }
 
 /// Is everything that came so far in `kept`?
@@ -142,6 +144,7 @@ impl BodySource {
             timer: None,
             waiting_since: None,
             slow: SlowPeer::default(),
+            waiter: None,
         };
         Rc::new(Self { state: RefCell::new(state), fault: Cell::new(None), are_good })
     }
@@ -159,6 +162,18 @@ impl BodySource {
     /// Was it read to its end?
     pub fn is_ended(&self) -> bool {
         self.state.borrow().ended
+    }
+
+    /// Waits until it is read to its end by whoever reads it, or is found to be at fault.
+    pub async fn over(&self) {
+        poll_fn(|context| {
+            if self.is_ended() || self.fault().is_some() {
+                return Poll::Ready(());
+            }
+            self.state.borrow_mut().waiter = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Did any of the body leave for a stamp?
@@ -219,6 +234,8 @@ impl SourceState {
             Some(Ok(frame)) => frame,
         };
         let Some(data) = frame.data_ref() else {
+            // Trailers are the last that comes.
+            self.ended = true;
             return Poll::Ready(Ok(Some(frame)));
         };
         self.seen = self.seen.saturating_add(data.len() as u64);
@@ -318,7 +335,13 @@ impl Reading {
         if state.ended {
             return Poll::Ready(None);
         }
-        let next = match ready!(state.poll_next(context)) {
+        let next = ready!(state.poll_next(context));
+        if (state.ended || next.is_err())
+            && let Some(waiter) = state.waiter.take()
+        {
+            waiter.wake();
+        }
+        let next = match next {
             Ok(next) => next,
             Err(fault) => {
                 self.source.fault.set(Some(fault));

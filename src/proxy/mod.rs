@@ -8,6 +8,7 @@ mod answer;
 mod attempt;
 mod choose;
 mod deadline;
+mod early;
 mod error;
 pub mod explain;
 mod flights;
@@ -49,6 +50,7 @@ pub(crate) use error::ProxyError;
 
 use answer::{Ending, FromStamp};
 use deadline::Deadline;
+use early::Remainder;
 use forward::Call;
 use headers::{Hop, Provenance};
 use line::{Line, MustEnd};
@@ -123,9 +125,13 @@ impl Client {
     /// Serves one request. Whatever happens, there is an answer, and it is recorded once.
     pub(crate) async fn serve(&self, request: Request<Incoming>, line: Line) -> Response<Answer> {
         let record = Record::begin(&self.worker, self.listener, self.caller.address());
+        let began = record.began;
         let mut ending = Ending { record: Some(record), line: line.clone() };
+        let (parts, body) = request.into_parts();
+        let mut remainder = Remainder::of(body);
         let served = {
-            let handling = pin!(handle(self, request, &mut ending));
+            let request = Request::from_parts(parts, ());
+            let handling = pin!(handle(self, request, &mut remainder, &mut ending));
             let handling = unless_it_must_end(&line, handling);
             catch_panic(pin!(handling)).await
         };
@@ -134,6 +140,10 @@ impl Client {
             tracing::error!("a request panicked: it was answered with 500");
             Err(ProxyError::Internal)
         });
+        let manner = ending.record.as_ref().map(|record| record.manner);
+        if matches!((&line, manner), (Line::Stream(_), Some(Manner::Http))) {
+            remainder.wait(&self.worker, began).await;
+        }
         match served {
             Ok(Served::Answered(response)) => {
                 ending.status(response.status().as_u16());
@@ -172,7 +182,8 @@ impl Client {
 /// The stages, in their order.
 async fn handle(
     client: &Client,
-    request: Request<Incoming>,
+    request: Request<()>,
+    remainder: &mut Remainder,
     ending: &mut Ending,
 ) -> Result<Served, ProxyError> {
     let worker = &client.worker;
@@ -180,7 +191,7 @@ async fn handle(
     let view = worker.view();
     record.take_request(&request, &view);
     let _admitted = worker.enter(view.live.limits.in_flight_max.get())?;
-    let call = set_out(client, view, request, record).await?;
+    let call = set_out(client, view, (request, remainder), record).await?;
     let Some(mut call) = call else { return Ok(Served::Own(own_options())) };
     forward::forward(&mut call, ending).await
 }
@@ -192,7 +203,7 @@ async fn handle(
 async fn set_out<'c>(
     client: &'c Client,
     view: Rc<WorkerView>,
-    mut request: Request<Incoming>,
+    (mut request, remainder): (Request<()>, &mut Remainder),
     record: &mut Record,
 ) -> Result<Option<Box<Call<'c>>>, ProxyError> {
     let worker = &client.worker;
@@ -208,20 +219,23 @@ async fn set_out<'c>(
     identify::check_certificate(worker, client.session.as_ref(), &request)?;
     let mut target = identify::target(worker, &view, &request, peer)?;
     record.take_target(&target);
-    if !live.limits.takes_body(request.body().size_hint().lower()) {
+    let length = remainder.unread().map_or(Length::Said(0), Length::of);
+    if !live.limits.takes_body(length.least()) {
         return Err(ProxyError::BodyTooLarge);
     }
     let method = MethodClass::of(request.method());
     let deadline = Deadline::of(record.began, live.timeouts.request_total, patience);
     let switch = request.headers().contains_key(header::UPGRADE) || asked == Asked::WebSocket;
     let switch = switch.then(|| hyper::upgrade::on(&mut request));
-    let (parts, body) = request.into_parts();
-    let mut request = Request::from_parts(parts, ());
-    let length = Length::of(&body);
     let (mut view, mut choice) = choose::found(worker, view, &target, method).await?;
     let stamp = view.table.stamp(choice.stamp);
     let is_small = length.is_at_most(stamp.retry.replay_bytes);
-    let body = body_source(&view, body, (manner, stamp.retry.replay_bytes), worker);
+    let body = remainder.take();
+    let body =
+        body.map(|body| body_source(&view, body, (manner, stamp.retry.replay_bytes), worker));
+    if let Some(body) = &body {
+        *remainder = Remainder::Forwarded(Rc::clone(body));
+    }
     if let Some(body) = body.as_ref().filter(|_| is_small && manner == Manner::Http)
         && admission::is_short(view.stamp(choice.stamp).in_flight(), stamp.places())
     {
@@ -302,10 +316,15 @@ pub(super) enum Length {
 
 impl Length {
     fn of(body: &Incoming) -> Self {
-        if body.is_end_stream() {
-            return Self::Said(0);
-        }
         body.size_hint().exact().map_or(Self::Unsaid, Self::Said)
+    }
+
+    /// So many bytes at least.
+    const fn least(self) -> u64 {
+        match self {
+            Self::Said(length) => length,
+            Self::Unsaid => 0,
+        }
     }
 
     fn is_at_most(self, bytes: u64) -> bool {
@@ -354,16 +373,12 @@ fn prepare(
     Ok(Head { method: parts.method, uri, headers, upgrade, takes_trailers, length })
 }
 
-/// The body, if there is one.
 fn body_source(
     view: &WorkerView,
     body: Incoming,
     (manner, replay_bytes): (Manner, u64),
     worker: &Worker,
-) -> Option<Rc<BodySource>> {
-    if body.is_end_stream() {
-        return None;
-    }
+) -> Rc<BodySource> {
     let live = &view.live;
     let (idle, bytes_per_second_min) = match manner {
         Manner::Http => (live.timeouts.request_body_idle, live.limits.bytes_per_second()),
@@ -372,12 +387,8 @@ fn body_source(
     };
     let bytes_max = live.limits.request_body_bytes_max.map_or(u64::MAX, NonZeroU64::get);
     let limits = BodyLimits { bytes_max, idle, bytes_per_second_min, replay_bytes };
-    Some(BodySource::new(
-        body,
-        limits,
-        (worker.clock(), worker.replay()),
-        headers::are_good_trailers,
-    ))
+    let room = (worker.clock(), worker.replay());
+    BodySource::new(body, limits, room, headers::are_good_trailers)
 }
 
 /// RFC 9112, section 3.2.1: to an origin goes the path and the query, as they came.

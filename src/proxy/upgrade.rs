@@ -6,7 +6,6 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode, Version, response};
-use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use stamp_core::framing::HeadLimits;
@@ -20,10 +19,7 @@ const WEBSOCKET_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Judges the head of a request over HTTP/2 (that of HTTP/1.1 was judged on the wire). From here on
 /// one that asks for a WebSocket is what it is over HTTP/1.1: a GET.
-pub(super) fn asked(
-    request: &mut Request<Incoming>,
-    limits: HeadLimits,
-) -> Result<Asked, ProxyError> {
+pub(super) fn asked<B>(request: &mut Request<B>, limits: HeadLimits) -> Result<Asked, ProxyError> {
     if request.version() != Version::HTTP_2 {
         return Ok(Asked::Answer);
     }

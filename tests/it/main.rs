@@ -52,6 +52,7 @@ mod http2;
 mod http2_abuse;
 mod http2_conformance;
 mod http2_conformance_messages;
+mod http2_early;
 mod http2_hygiene;
 mod http2_tls;
 mod http2_websocket;
