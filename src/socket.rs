@@ -24,6 +24,16 @@ pub(crate) fn set_up(socket: &TcpStream) -> io::Result<()> {
     SockRef::from(socket).set_tcp_keepalive(&keepalive)
 }
 
+/// What the kernel may hold for a client besides what is on its way to it, in bytes. By itself it takes megabytes
+/// (measured: 790 MB for 1,000 clients that read nothing), which no limit of ours counts.
+const UNSENT_BYTES_MAX: u32 = 64 * 1024;
+
+/// The same for a client's connection.
+pub(crate) fn set_up_client(socket: &TcpStream) -> io::Result<()> {
+    set_up(socket)?;
+    SockRef::from(socket).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)
+}
+
 /// What the kernel holds for a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Queue {

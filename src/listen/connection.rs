@@ -71,7 +71,7 @@ impl Connection {
     }
 
     async fn serve_while(&self, held: impl Any + Send + Sync, socket: TcpStream) {
-        if socket::set_up(&socket).is_err() {
+        if socket::set_up_client(&socket).is_err() {
             return;
         }
         let state = WireState::holding(held);

@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU8};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize};
 use std::task::{Context, Poll, ready};
 
 use http::header::UPGRADE;
@@ -18,10 +18,19 @@ use super::stream::Counted;
 
 /// What a link's owner and its gate tell each other. One worker uses it; it is atomic only because hyper asks
 /// that a socket that can switch protocols may move between threads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Watch {
     asked: AtomicU8,
     spoiled: AtomicBool,
+    /// So much is read at a time, in bytes.
+    piece: AtomicUsize,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        let piece = AtomicUsize::new(usize::MAX);
+        Self { asked: AtomicU8::default(), spoiled: AtomicBool::default(), piece }
+    }
 }
 
 impl Watch {
@@ -46,6 +55,10 @@ impl Watch {
         };
         self.asked.store(0, Relaxed);
         Some(asked)
+    }
+
+    pub(super) fn read_at_most(&self, bytes: usize) {
+        self.piece.store(bytes, Relaxed);
     }
 
     /// Did anything come that is no answer to what was asked?
@@ -82,6 +95,23 @@ pub(super) struct AnswerGate {
 impl AnswerGate {
     pub(super) const fn new(stream: Counted, watch: Arc<Watch>, limits: AnswerLimits) -> Self {
         Self { stream, answers: Answers::new(limits), watch }
+    }
+
+    /// Reads no more than may be read at a time.
+    fn poll_piece(
+        &mut self,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let piece = self.watch.piece.load(Relaxed);
+        if piece >= out.remaining() {
+            return Pin::new(&mut self.stream).poll_read(context, out);
+        }
+        let mut part = ReadBuf::new(out.initialize_unfilled_to(piece));
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
+        let read = part.filled().len();
+        out.advance(read);
+        Poll::Ready(Ok(()))
     }
 
     fn spoil(&self, why: Spoiled) -> io::Error {
@@ -129,7 +159,7 @@ impl AsyncRead for AnswerGate {
             return Poll::Ready(Err(gate.spoil(Spoiled::Before)));
         }
         let before = out.filled().len();
-        ready!(Pin::new(&mut gate.stream).poll_read(context, out))?;
+        ready!(gate.poll_piece(context, out))?;
         let came = out.filled().get(before..).unwrap_or_default();
         let taken = gate.judge(came)?;
         out.set_filled(before + taken);

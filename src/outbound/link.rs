@@ -143,6 +143,14 @@ impl Link {
         }
     }
 
+    /// From now on no more than this is read at a time, in bytes: over HTTP/1.1, where an answer has all of it.
+    pub fn read_at_most(&self, bytes: usize) {
+        match self {
+            Self::Http1(link) => link.watch.read_at_most(bytes),
+            Self::Http2(_) => {}
+        }
+    }
+
     /// Ends it, whatever is still under way: hyper would go on sending a body for as long as its client
     /// takes.
     pub fn close(self) {

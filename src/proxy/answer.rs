@@ -234,7 +234,15 @@ impl Body for Answer {
         let frame = match &mut this.content {
             Content::Local(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Content::Stamp(from) if let Some(why) = must_end => from.cut(why),
+            Content::Stamp(from)
+                if this.ending.line.holds_up(from.incoming.size_hint().exact()) =>
+            {
+                Poll::Pending
+            }
             Content::Stamp(from) => {
+                if let Some(link) = &from.link {
+                    link.read_at_most(this.ending.line.piece_bytes_max());
+                }
                 let frame = from.poll_frame(context);
                 if this.ending.line.may_hold() { frame.map_ok(apart) } else { frame }
             }

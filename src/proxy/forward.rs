@@ -423,6 +423,7 @@ impl Call<'_> {
         let wish = Wish { purpose, wanted, tls, began, connect_timeout };
         let link = self.take_link(view, place, course, wish).await?;
         flight.note_connected();
+        link.read_at_most(ending.line.piece_bytes_max());
         if self.time_left().is_zero() {
             return Err(Stopped::ForGood(ProxyError::UpstreamTimeout));
         }
@@ -545,7 +546,8 @@ impl Call<'_> {
 
     /// 101: only what the client asked for.
     fn switch(&mut self, got: Got, ending: &mut Ending) -> Result<Served, ProxyError> {
-        let Got { mut response, load, mut flight, link: _ } = got;
+        let Got { mut response, load, mut flight, link } = got;
+        link.read_at_most(usize::MAX);
         let asked = self.head.upgrade.take().and_then(|_| self.switch.take());
         let agreed = response.headers().get(http::header::UPGRADE).cloned();
         let (Some(switch), Some(agreed)) = (asked, agreed) else {

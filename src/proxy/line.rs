@@ -5,7 +5,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use stamp_core::rate::{Pressure, Still};
+use stamp_core::rate::{self, Pressure, Still};
 use stamp_core::time::Moment;
 
 use super::streams::Stream;
@@ -88,6 +88,30 @@ impl Line {
         match self {
             Self::Connection(wire) => wire.is_write_blocked(),
             Self::Stream(_) => true,
+        }
+    }
+
+    /// How much of an answer may be read from a stamp at a time, in bytes. Over HTTP/2 the window says when more
+    /// is read.
+    pub(super) fn piece_bytes_max(&self) -> usize {
+        match self {
+            Self::Connection(wire) => rate::piece_bytes_max(wire.taken_since_held_up()),
+            Self::Stream(_) => usize::MAX,
+        }
+    }
+
+    /// Must an answer of which so much is left wait until the client takes something? If so, it is polled then.
+    pub(super) fn holds_up(&self, left: Option<u64>) -> bool {
+        match self {
+            Self::Connection(wire) => {
+                let holds_up =
+                    wire.is_write_blocked() && left.is_some_and(|left| left > rate::TAIL_BYTES_MAX);
+                if holds_up {
+                    wire.answer_waits();
+                }
+                holds_up
+            }
+            Self::Stream(_) => false,
         }
     }
 

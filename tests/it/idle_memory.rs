@@ -1,9 +1,14 @@
-//! What a client's connection costs while it rests: bounded, since anybody may open many.
+//! What a client's connection costs while it rests, or takes nothing of its answer: bounded, since anybody may
+//! open many.
+
+use tokio::task::JoinSet;
 
 use crate::harness::client::Client;
-use crate::harness::deadline::eventually;
+use crate::harness::deadline::{eventually, settled};
 use crate::harness::http1::get;
 use crate::harness::scene::{ACME, Pair};
+use crate::harness::script::Script;
+use crate::slow_readers::narrow_client;
 
 /// Enough that what the process takes for other reasons is lost among them.
 const CONNECTIONS: usize = 1000;
@@ -51,4 +56,34 @@ async fn a_connection_that_has_said_nothing_or_half_a_head_takes_little_memory()
     check(&pair, &mut connections, async |_client| {}).await;
     check(&pair, &mut connections, async |client| client.send("GET / HTTP/1.1\r\nHost: ").await)
         .await;
+}
+
+#[tokio::test]
+async fn an_answer_of_which_nothing_is_read_takes_little_memory() {
+    const READERS: usize = 100;
+    const ANSWER_BYTES: u64 = 1 << 20;
+    const IN_PROCESS_MAX: u64 = 80 * 1024;
+    const IN_KERNEL_MAX: u64 = 128 * 1024;
+    let pair = Pair::on_one_worker().await;
+    pair.a.plays(Script::Download(ANSWER_BYTES));
+    ask(&mut pair.gateway.connect().await).await;
+    let before = pair.gateway.memory("VmRSS");
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        let mut client = narrow_client(&pair).await;
+        client.send(get(ACME, "/").bytes()).await;
+        readers.push(client);
+    }
+    pair.a.reached_by(READERS + 1).await;
+    let in_kernel = settled("what the kernel holds", async || pair.gateway.unread()).await;
+    let in_process = pair.gateway.memory("VmRSS").saturating_sub(before);
+    let each = |bytes: u64| bytes / u64::try_from(READERS).unwrap();
+    assert!(each(in_process) <= IN_PROCESS_MAX, "{} bytes each", each(in_process));
+    assert!(each(in_kernel) <= IN_KERNEL_MAX, "{} bytes each in the kernel", each(in_kernel));
+    // None of it is lost.
+    let answers: JoinSet<_> =
+        readers.into_iter().map(|mut client| async move { client.answer().await }).collect();
+    for answer in answers.join_all().await {
+        assert_eq!(answer.body.len() as u64, ANSWER_BYTES);
+    }
 }

@@ -15,7 +15,7 @@ use crate::harness::tls::Stream;
 use crate::http2::pair_with;
 
 /// The kernel takes that at once for a client that reads nothing.
-const WAITS_IN_THE_KERNEL: u64 = 200_000;
+const WAITS_IN_THE_KERNEL: u64 = 60_000;
 
 /// Its kernel takes little for it.
 fn narrow(stream: &Stream) {

@@ -12,6 +12,27 @@ pub const PAUSE_MAX: Duration = Duration::from_secs(25);
 /// second, the least that a mobile client should have.
 const FAIR_BYTES_PER_SECOND: u64 = 16 * 1024;
 
+/// A client that takes nothing for so long holds its answer up. Most losses of a packet take less.
+pub const HELD_UP: Duration = Duration::from_secs(1);
+/// What is left of an answer is read at once if it is no more than this, whoever it is for: so its stamp is
+/// free. Of more, nothing is read while the client takes nothing.
+pub const TAIL_BYTES_MAX: u64 = 64 * 1024;
+
+/// How much of an answer may be read from a stamp at a time, in bytes, for a client that has taken so many
+/// since it held one up. Three times as much waits here for a client that turns out to be slow, while larger
+/// pieces cost less: 1 MiB in pieces of 16 KiB takes 75 % more CPU than as it comes, of 32 KiB 28 % (measured).
+///
+/// Each is one byte short of what makes hyper ask for twice as much the next time.
+#[must_use]
+pub const fn piece_bytes_max(taken: u64) -> usize {
+    match taken / 1024 {
+        ..128 => 8 * 1024 - 1,
+        128..256 => 16 * 1024 - 1,
+        256..512 => 32 * 1024 - 1,
+        512.. => usize::MAX,
+    }
+}
+
 /// How much those who wait for room press the clients whose answers hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pressure {
@@ -234,6 +255,20 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn little_is_read_ahead_for_a_new_client_and_no_less_than_comes_for_one_that_took_much() {
+        assert!(3 * piece_bytes_max(0) < 24 * 1024);
+        assert_eq!(piece_bytes_max(512 * 1024), usize::MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn who_took_more_is_read_for_in_larger_pieces(taken: u32, more: u32) {
+            let (taken, more) = (u64::from(taken), u64::from(more));
+            prop_assert!(piece_bytes_max(taken) <= piece_bytes_max(taken + more));
+        }
+    }
 
     #[test]
     fn a_silent_peer_has_the_grace_only() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use stamp_core::framing::FramingError;
 use stamp_core::http2::allowance::Abuse;
-use stamp_core::rate::Pressure;
+use stamp_core::rate::{HELD_UP, Pressure};
 use stamp_core::time::Moment;
 
 use crate::clock::Clock;
@@ -46,7 +46,13 @@ pub(crate) struct WireState {
     /// The reading side must look again.
     news: AtomicBool,
     write_blocked: AtomicBool,
-    /// Since when, in nanoseconds,
+    /// When that began, in nanoseconds,
+    held_up_at: AtomicU64,
+    /// and what the client had taken in all when it last held an answer up.
+    taken_before: AtomicU64,
+    /// The answer goes on when the client takes something.
+    answer_waits: AtomicBool,
+    /// Since when it takes nothing, in nanoseconds,
     blocked_at: AtomicU64,
     /// and what the client had taken when its answer was held up first.
     taken_at_first: Mutex<Option<(u64, Moment)>>,
@@ -172,15 +178,39 @@ impl WireState {
         self.write_blocked.store(written.is_pending(), Relaxed);
         if let Poll::Ready(Ok(written)) = written {
             self.written_total.store(self.written_total() + *written as u64, Relaxed);
+            if was_blocked {
+                self.takes_again(clock.now());
+            }
         }
         if written.is_pending() && !was_blocked {
             let now = clock.now();
+            self.held_up_at.store(nanos_of(now), Relaxed);
             self.restart(now);
             if !self.is_sampled.load(Relaxed) {
                 self.is_sampled.store(true, Relaxed);
                 *lock(&self.taken_at_first) = outgoing().map(|queue| (queue.taken, now));
             }
         }
+    }
+
+    fn takes_again(&self, now: Moment) {
+        let at = Moment(Duration::from_nanos(self.held_up_at.load(Relaxed)));
+        if now.since(at) > HELD_UP {
+            self.taken_before.store(self.written_total(), Relaxed);
+        }
+        if self.answer_waits.swap(false, Relaxed) {
+            self.wake();
+        }
+    }
+
+    /// What the client has taken since it held an answer up.
+    pub(in crate::proxy) fn taken_since_held_up(&self) -> u64 {
+        self.written_total() - self.taken_before.load(Relaxed)
+    }
+
+    /// The answer goes on when the client takes something.
+    pub(in crate::proxy) fn answer_waits(&self) {
+        self.answer_waits.store(true, Relaxed);
     }
 
     /// The client takes nothing since then.
@@ -198,8 +228,7 @@ impl WireState {
 
     /// It has taken something by now.
     pub(crate) fn restart(&self, now: Moment) {
-        let nanos = u64::try_from(now.0.as_nanos()).unwrap_or(u64::MAX);
-        self.blocked_at.store(nanos, Relaxed);
+        self.blocked_at.store(nanos_of(now), Relaxed);
     }
 
     /// What the client had taken when the answer under way was held up first, and when that was. Told once.
@@ -346,6 +375,10 @@ const fn number_of(why: MustEnd) -> u8 {
         MustEnd::TooSlow => 2,
         MustEnd::InTheWay => 3,
     }
+}
+
+fn nanos_of(at: Moment) -> u64 {
+    u64::try_from(at.0.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -279,6 +279,19 @@ impl Gateway {
         kibibytes * 1024
     }
 
+    /// What the kernel holds for clients of what they were sent, in bytes (proc(5), `/proc/net/tcp`).
+    pub fn unread(&self) -> u64 {
+        let ours = format!(":{:04X}", self.data.port());
+        let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
+        let queued = sockets.lines().filter_map(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            let local = words.next().filter(|local| local.ends_with(&ours));
+            let queues = local.and_then(|_| words.nth(2))?;
+            u64::from_str_radix(queues.split(':').next()?, 16).ok()
+        });
+        queued.sum()
+    }
+
     /// What the process has written to stdout and stderr.
     pub fn log(&self) -> String {
         self.directory.read("gateway.log")
