@@ -91,13 +91,13 @@ impl Line {
         }
     }
 
-    /// How much of an answer may be read from a stamp at a time, in bytes. Over HTTP/2 the window says when more
-    /// is read.
+    /// How much of an answer may be read from a stamp at a time, in bytes.
     pub(super) fn piece_bytes_max(&self) -> usize {
-        match self {
-            Self::Connection(wire) => rate::piece_bytes_max(wire.taken_since_held_up()),
-            Self::Stream(_) => usize::MAX,
-        }
+        let wire = match self {
+            Self::Connection(wire) => wire,
+            Self::Stream(stream) => stream.wire(),
+        };
+        rate::piece_bytes_max(wire.taken_since_held_up())
     }
 
     /// Must an answer of which so much is left wait until the client takes something? If so, it is polled then.

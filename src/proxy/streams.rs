@@ -140,6 +140,11 @@ impl Stream {
         self.must_end.get()
     }
 
+    /// The connection that it is one of.
+    pub(super) fn wire(&self) -> &WireState {
+        &self.wire
+    }
+
     pub(super) fn forgive(&self) {
         self.must_end.set(None);
     }
