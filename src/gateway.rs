@@ -43,6 +43,9 @@ use workforce::{Workforce, start_workers};
 const CONTROL_THREADS: usize = 2;
 /// How often the stopping process looks whether its workers are done.
 const STOP_CHECK: Duration = Duration::from_millis(20);
+/// So long a process that takes over waits for its first probes: three that time out, as they are by default, and
+/// their pauses.
+const PROBED_WITHIN: Duration = Duration::from_secs(8);
 
 /// Why the gateway did not run.
 #[derive(Debug, thiserror::Error)]
@@ -140,6 +143,10 @@ pub fn start(config: &Path) -> Result<Gateway, RunError> {
     let config = config.to_owned();
     let reloader = Reloader::new(Arc::clone(&state), config, settings.clone(), first.files);
     start_control(&control, started, &reloader, &settings.state_directory);
+    if upgrade::is_successor() {
+        // The former process knows who is there, and serves meanwhile.
+        control.block_on(outbound::probe::first_round(&state, PROBED_WITHIN));
+    }
     let stop = watch::Sender::new(Stop::Not);
     let addresses = addresses(&settings, &sockets.admin, &sockets.bound);
     let limits = settings.listeners.iter().map(|listener| listener.connections_max.get());

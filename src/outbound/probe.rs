@@ -14,6 +14,7 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use stamp_core::health::{ProbeResult, asked_probe_in, next_probe_in};
+use stamp_core::standing::EndpointStanding;
 use stamp_core::table::{HealthPolicy, PoolProtocol};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -63,6 +64,21 @@ pub async fn run(state: Arc<State>, mut at_once: mpsc::UnboundedReceiver<u32>) {
                 None => return,
             },
         }
+    }
+}
+
+/// Waits until probes have told of every endpoint whether it is there, for so long at most.
+pub async fn first_round(state: &State, at_most: Duration) {
+    let mut changes = state.changes();
+    let round = async {
+        while state.view().standings.endpoints.contains(&EndpointStanding::Unknown) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(at_most, round).await.is_err() {
+        tracing::warn!("not every endpoint is known to be there or not yet");
     }
 }
 

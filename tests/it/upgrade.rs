@@ -148,6 +148,17 @@ async fn what_operators_decided_holds_in_the_new_process() {
 }
 
 #[tokio::test]
+async fn what_probes_have_found_out_holds_in_the_new_process() {
+    let pair = Pair::start().await;
+    pair.a.fails_probes();
+    pair.gateway.serves(ACME, "b").await;
+    let before = pair.a.count();
+    let _heir = upgrade(&pair.gateway).await;
+    assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "b");
+    assert_eq!(pair.a.count(), before, "the new process had not asked yet who is there");
+}
+
+#[tokio::test]
 async fn a_new_process_that_does_not_come_to_serve_changes_nothing() {
     let pair = Pair::start().await;
     let before = pid(&pair.gateway).await;
