@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use stamp_core::rate::SlowPeer;
+use stamp_core::rate::{Lag, SlowPeer, Still};
 use stamp_core::time::Moment;
 use tokio::time::Sleep;
 
@@ -28,6 +28,9 @@ pub enum BodyFault {
     /// Nothing came for too long, or too little over a longer time.
     #[error("the request body came too slowly")]
     TooSlow,
+    /// The same, and others wait for the room that the request holds.
+    #[error("the request body came too slowly while others waited")]
+    InTheWay,
     /// A trailer says what only a head may.
     #[error("a trailer of the request says what only a head may")]
     Trailers,
@@ -106,8 +109,13 @@ struct SourceState {
     timer: Option<Pin<Box<Sleep>>>,
     waiting_since: Option<Moment>,
     slow: SlowPeer,
+    lag: Lag,
     /// Who waits for its end.
     waiter: Option<Waker>,
+    /// Who waits for more of it.
+    reader: Option<Waker>,
+    /// Others wait for the room that the request holds.
+    gives_way: bool,
 }
 
 /// Is everything that came so far in `kept`?
@@ -144,7 +152,10 @@ impl BodySource {
             timer: None,
             waiting_since: None,
             slow: SlowPeer::default(),
+            lag: Lag::default(),
             waiter: None,
+            reader: None,
+            gives_way: false,
         };
         Rc::new(Self { state: RefCell::new(state), fault: Cell::new(None), are_good })
     }
@@ -174,6 +185,22 @@ impl BodySource {
             Poll::Pending
         })
         .await;
+    }
+
+    /// For how long its client has kept us waiting; `None` = it does not, or need not keep any rate.
+    pub fn stood_still(&self, now: Moment) -> Option<Still> {
+        let state = self.state.borrow();
+        let since = state.waiting_since.filter(|_| state.limits.bytes_per_second_min > 0)?;
+        Some(Still::sender(state.lag, now.since(since)))
+    }
+
+    /// Ends it: others wait for the room that the request holds.
+    pub fn give_way(&self) {
+        let mut state = self.state.borrow_mut();
+        state.gives_way = true;
+        if let Some(reader) = state.reader.take() {
+            reader.wake();
+        }
     }
 
     /// Did any of the body leave for a stamp?
@@ -211,13 +238,20 @@ impl SourceState {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Option<Frame<Bytes>>, BodyFault>> {
+        if self.gives_way {
+            return Poll::Ready(Err(BodyFault::InTheWay));
+        }
         match Pin::new(&mut self.incoming).poll_frame(context) {
             Poll::Ready(frame) => {
-                self.count_wait();
+                let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+                self.count_wait(data.map_or(0, Bytes::len) as u64);
                 self.timer = None;
                 self.take(frame)
             }
-            Poll::Pending => self.poll_patience(context),
+            Poll::Pending => {
+                self.reader = Some(context.waker().clone());
+                self.poll_patience(context)
+            }
         }
     }
 
@@ -268,9 +302,12 @@ impl SourceState {
         self.budget.give_back(std::mem::take(&mut self.kept_bytes));
     }
 
-    fn count_wait(&mut self) {
+    /// A wait is over, if there was one, and so much came.
+    fn count_wait(&mut self, bytes: u64) {
         if let Some(since) = self.waiting_since.take() {
-            self.slow.waited(self.clock.now().since(since));
+            let waited = self.clock.now().since(since);
+            self.slow.waited(waited);
+            self.lag.saw(bytes, (waited, waited), self.limits.bytes_per_second_min);
         }
     }
 

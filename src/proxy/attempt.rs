@@ -193,6 +193,7 @@ pub(super) const fn error_of(fault: BodyFault) -> ProxyError {
     match fault {
         BodyFault::TooLarge => ProxyError::BodyTooLarge,
         BodyFault::TooSlow => ProxyError::RequestTimeout,
+        BodyFault::InTheWay => ProxyError::InTheWay,
         BodyFault::Broken => ProxyError::BodyBroken,
         BodyFault::Trailers => ProxyError::Malformed(FramingError::Malformed(
             "a trailer of the request says what only a head may",

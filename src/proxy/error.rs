@@ -72,6 +72,9 @@ pub(crate) enum ProxyError {
     /// The client did not send in time.
     #[error("the request did not come in time")]
     RequestTimeout,
+    /// The client sent next to nothing, and others waited for the room that its request held.
+    #[error("the request came too slowly while others waited")]
+    InTheWay,
     /// The body is larger than the limit.
     #[error("the request body is too large")]
     BodyTooLarge,

@@ -5,7 +5,7 @@
 mod shortage;
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::Waker;
 
 use hashbrown::HashMap;
@@ -14,6 +14,7 @@ use stamp_core::time::{Moment, Occasion};
 
 use super::line::Line;
 use crate::clock::Clock;
+use crate::outbound::body::BodySource;
 use crate::state::{FlightKind, FlightsByStamp, InFlight, TenantKey};
 use shortage::Shortages;
 
@@ -56,6 +57,8 @@ struct Entry {
     since: Moment,
     kind: FlightKind,
     rider: Rider,
+    /// What its client sends, if that streams.
+    body: Option<Weak<BodySource>>,
 }
 
 /// Whom to tell that it must end.
@@ -103,6 +106,7 @@ impl Flights {
         self: &Rc<Self>,
         (in_flight, endpoint): (InFlight, u32),
         (line, tenant): (&Line, Option<TenantKey>),
+        body: Option<&Rc<BodySource>>,
         since: Moment,
     ) -> Flight {
         // What an earlier attempt was told is over.
@@ -116,6 +120,7 @@ impl Flights {
             since,
             kind: FlightKind::Request,
             rider: Rider::Line(line.clone()),
+            body: body.map(Rc::downgrade),
         };
         let place = self.slab.borrow_mut().insert(entry);
         Flight { flights: Rc::clone(self), place, in_flight }

@@ -415,7 +415,8 @@ impl Call<'_> {
         let began = self.worker().now();
         let tenant = ending.record.as_ref().and_then(|record| record.place.as_ref());
         let of = (&ending.line, tenant.map(TenantPlace::tenant));
-        let flight = self.worker().flights().enter((entered, place.cell.number), of, began);
+        let flights = self.worker().flights();
+        let flight = flights.enter((entered, place.cell.number), of, self.body.as_ref(), began);
         self.note(view, place, began, ending);
         let connect_timeout = view.live.timeouts.connect;
         let purpose = if self.head.upgrade.is_some() { Purpose::Switch } else { Purpose::Exchange };

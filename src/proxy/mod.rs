@@ -163,6 +163,9 @@ impl Client {
     fn refuse(&self, error: &ProxyError, mut ending: Ending) -> Response<Answer> {
         let request_id = ending.record.as_ref().and_then(|record| record.request_id.clone());
         let speaker = Speaker { node: self.worker.state().node(), request_id: request_id.as_ref() };
+        if matches!((error, &ending.line), (ProxyError::InTheWay, Line::Connection(_))) {
+            self.worker.counts().cut(self.listener, "gave_way");
+        }
         let told = respond::told_of(error);
         ending.status(told.status.as_u16());
         let mut manner = Manner::Http;

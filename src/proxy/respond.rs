@@ -136,7 +136,7 @@ pub(crate) fn told_of(error: &ProxyError) -> Told {
             "The stamp was taken out of service before it answered.",
             "http_response_timeout",
         ),
-        ProxyError::RequestTimeout => told(
+        ProxyError::RequestTimeout | ProxyError::InTheWay => told(
             StatusCode::REQUEST_TIMEOUT,
             "request_timeout",
             "The request did not come in time.",

@@ -1,11 +1,12 @@
-//! Answers whose clients take nothing hold room at stamps. Where others wait for that room, those that have
-//! stood still longest give way, as many as are needed, before the time that a slow client has is over.
+//! Answers whose clients take nothing, and requests whose clients send next to nothing, hold room at stamps. Where
+//! others wait for that room, those that have stood still longest give way, as many as are needed, before the time
+//! that a slow client has is over.
 
 use crate::harness::client::Client;
 use crate::harness::deadline::{eventually, ticks};
 use crate::harness::gateway::Plan;
 use crate::harness::http1::get;
-use crate::harness::http2::Http2;
+use crate::harness::http2::{Http2, request};
 use crate::harness::scene::{ACME, PAIR, Pair, pair_without_edge};
 use crate::harness::script::Script;
 use crate::slow_readers::narrow_client;
@@ -144,4 +145,77 @@ async fn over_http2_a_stream_gives_way_and_its_connection_stays() {
     assert_ne!(client.error(slow).await, 0);
     client.ping().await;
     is_told(&pair).await;
+}
+
+/// A client that has begun a request of unknown length, which its stamp has.
+async fn sending(pair: &Pair) -> Client {
+    let reached = pair.a.count();
+    let mut client = pair.gateway.connect().await;
+    let head = format!("POST / HTTP/1.1\r\nHost: {ACME}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.send(head + &chunk(1)).await;
+    pair.a.reached_by(reached + 1).await;
+    client
+}
+
+fn chunk(bytes: usize) -> String {
+    format!("{bytes:x}\r\n{}\r\n", "a".repeat(bytes))
+}
+
+/// Sends so much of a body 20 times a second, for ever.
+async fn sends(client: &mut Client, bytes: usize) {
+    let mut ticks = ticks(20);
+    while client.try_send(chunk(bytes)).await.is_ok() {
+        ticks.tick().await;
+    }
+    std::future::pending::<()>().await;
+}
+
+const ONE_CONNECTION: &str = "pool = { max_connections = 1, pending_timeout = \"20s\" }";
+
+#[tokio::test]
+async fn who_stops_within_its_body_gives_way() {
+    let pair = scene(ONE_CONNECTION).await;
+    let mut client = sending(&pair).await;
+    assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "a");
+    client.answer().await.assert_problem(408, "request_timeout");
+    assert!((gave_way(&pair).await - 1.0).abs() < 0.5);
+}
+
+#[tokio::test]
+async fn who_sends_a_byte_now_and_then_gives_way() {
+    let pair = scene(ONE_CONNECTION).await;
+    let mut client = sending(&pair).await;
+    tokio::select! {
+        () = sends(&mut client, 1) => {}
+        answer = pair.gateway.get(ACME, "/") => assert_eq!(answer.served_by(), "a"),
+    }
+    assert!((gave_way(&pair).await - 1.0).abs() < 0.5);
+}
+
+#[tokio::test]
+async fn who_sends_at_a_fair_rate_stays() {
+    let pair = scene("pool = { max_connections = 1, pending_timeout = \"700ms\" }").await;
+    let mut client = sending(&pair).await;
+    tokio::select! {
+        () = sends(&mut client, 20_000) => {}
+        answer = pair.gateway.get(ACME, "/") => answer.assert_problem(503, "stamp_saturated"),
+    }
+    assert!(gave_way(&pair).await < 0.5);
+    client.send("0\r\n\r\n").await;
+    assert_eq!(client.answer().await.served_by(), "a");
+}
+
+#[tokio::test]
+async fn over_http2_who_stops_within_its_body_gives_way_and_its_connection_stays() {
+    let table =
+        pair_without_edge().replace("id = \"a\"\n", &format!("id = \"a\"\n{ONE_CONNECTION}\n"));
+    let both = |plan: Plan| with_patience(plan).set("listener", "protocols", r#"["h2c"]"#);
+    let pair = Pair::planned(&table, both).await;
+    let mut client = Http2::connect(pair.gateway.data).await;
+    let slow = client.open(0, &request("POST", ACME, "/")).await;
+    pair.a.reached_by(1).await;
+    let mut good = Http2::connect(pair.gateway.data).await;
+    assert_eq!(good.exchange(ACME, "/").await.status, 200);
+    client.answer(slow).await.assert_problem(408, "request_timeout");
+    client.ping().await;
 }

@@ -98,6 +98,12 @@ impl Still {
         }
     }
 
+    /// A sender that is waited for now, after it lagged so.
+    #[must_use]
+    pub fn sender(lag: Lag, wait: Duration) -> Self {
+        Self { low: lag.least + wait, high: lag.fair + wait }
+    }
+
     /// Is it still long enough to count as that?
     #[must_use]
     pub fn is_still(self) -> bool {
@@ -158,6 +164,29 @@ impl SlowPeer {
     }
 }
 
+/// For how long a peer has been slower, without a break, than the least rate and than the one that is fair.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    least: Duration,
+    fair: Duration,
+}
+
+impl Lag {
+    /// Counts what it moved in that time, for so much of which it was waited for.
+    pub fn saw(
+        &mut self,
+        moved: u64,
+        (time, waited): (Duration, Duration),
+        bytes_per_second_min: u64,
+    ) {
+        let fair = bytes_per_second_min.max(FAIR_BYTES_PER_SECOND);
+        for (lag, rate) in [(&mut self.least, bytes_per_second_min), (&mut self.fair, fair)] {
+            let is_kept = time_for(moved, rate) >= time;
+            *lag = if is_kept { Duration::ZERO } else { *lag + waited };
+        }
+    }
+}
+
 /// Whether a client takes what it is given, looked at from time to time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reader {
@@ -165,10 +194,8 @@ pub struct Reader {
     slow: SlowPeer,
     /// and as long as the kernel holds something for it.
     behind: SlowPeer,
-    /// How long it has held us up below the least rate,
-    still: Duration,
-    /// and below the one that is fair.
-    slack: Duration,
+    /// As it holds us up.
+    lag: Lag,
     taken: u64,
 }
 
@@ -197,8 +224,7 @@ impl Default for Reader {
         Self {
             slow: SlowPeer::default(),
             behind: SlowPeer::with_pause(),
-            still: Duration::ZERO,
-            slack: Duration::ZERO,
+            lag: Lag::default(),
             taken: 0,
         }
     }
@@ -218,16 +244,12 @@ impl Reader {
         }
         self.behind.waited(waited);
         let Rest::Here(blocked) = now.rest else {
-            (self.still, self.slack) = (Duration::ZERO, Duration::ZERO);
+            self.lag = Lag::default();
             return;
         };
         let held_up = waited.min(blocked);
         self.slow.waited(held_up);
-        let fair = bytes_per_second_min.max(FAIR_BYTES_PER_SECOND);
-        for (below, rate) in [(&mut self.still, bytes_per_second_min), (&mut self.slack, fair)] {
-            let is_kept = time_for(moved, rate) >= waited;
-            *below = if is_kept { Duration::ZERO } else { *below + held_up };
-        }
+        self.lag.saw(moved, (waited, held_up), bytes_per_second_min);
     }
 
     /// Is its patience spent?
@@ -241,8 +263,8 @@ impl Reader {
     #[must_use]
     pub fn gives_way(&self, pressure: Pressure, bytes_per_second_min: u64) -> bool {
         let below = match pressure {
-            Pressure::Low => self.still,
-            Pressure::High => self.slack,
+            Pressure::Low => self.lag.least,
+            Pressure::High => self.lag.fair,
         };
         bytes_per_second_min > 0 && below >= pressure.patience()
     }
@@ -347,6 +369,28 @@ mod tests {
         assert_eq!(gives_way_after(Pressure::Low, step, 30), None);
         assert_eq!(gives_way_after(Pressure::High, step, 2047), Some(2));
         assert_eq!(gives_way_after(Pressure::High, step, 2048), None);
+    }
+
+    fn sender_is_still(wait: Duration, bytes: u64) -> [u32; 2] {
+        let lags = |pressure: Pressure| {
+            let mut lag = Lag::default();
+            let is_still = |lag| Still::sender(lag, wait).at(pressure) >= pressure.patience();
+            (1..100).find(|_| {
+                let found = is_still(lag);
+                lag.saw(bytes, (wait, wait), 240);
+                found
+            })
+        };
+        [Pressure::Low, Pressure::High].map(|pressure| lags(pressure).unwrap_or(0))
+    }
+
+    #[test]
+    fn a_sender_stands_still_though_a_byte_comes_now_and_then() {
+        let step = Duration::from_millis(125);
+        assert_eq!(sender_is_still(step, 1), [16, 2]);
+        assert_eq!(sender_is_still(step, 30), [0, 2]);
+        assert_eq!(sender_is_still(step, 2048), [0, 0]);
+        assert_eq!(sender_is_still(SECOND * 2, 1 << 20), [1, 1], "for as long as it pauses");
     }
 
     #[test]

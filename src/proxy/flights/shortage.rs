@@ -1,7 +1,9 @@
-//! Who makes room where there is none: answers that a stamp cannot say to their end, because their
-//! clients take nothing, hold its places. Those that stand still longest give way.
+//! Who makes room where there is none: requests that a stamp cannot hear to their end, because their clients send
+//! next to nothing, and answers that it cannot say to theirs, because they take nothing, hold its places. Those that
+//! stand still longest give way.
 
 use std::cell::RefCell;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -9,6 +11,7 @@ use stamp_core::rate::{Pressure, Still};
 use stamp_core::time::Moment;
 
 use super::{Entry, Flights, Rider, Slab};
+use crate::outbound::body::BodySource;
 use crate::proxy::line::Line;
 use crate::state::Shortage;
 
@@ -64,8 +67,8 @@ impl Flights {
         self.shortages.sweep(self.clock.now());
     }
 
-    /// Has so many answers give way, those first that have stood still longest. Returns how many are
-    /// missing. One whose client turns out to take something does not, and others are asked the next time.
+    /// Has so many give way, those first that have stood still longest. Returns how many are missing. An
+    /// answer whose client turns out to take something does not, and others are asked the next time.
     pub(in crate::proxy) fn give_way(&self, at: Shortage, count: u32) -> u32 {
         self.slab.borrow().give_way(at, count, self.clock.now())
     }
@@ -75,32 +78,48 @@ impl Slab {
     fn give_way(&self, at: Shortage, count: u32, now: Moment) -> u32 {
         let holders = self.places.iter().flatten().filter(|entry| entry.holds_room_at(at));
         let mut held = 0;
-        let mut still: Vec<_> = holders
-            .inspect(|_| held += 1)
-            .filter_map(|entry| match &entry.rider {
-                Rider::Line(line) => Some((line.stood_still(now)?, line)),
-                Rider::Tunnel(..) => None,
-            })
-            .collect();
+        let mut still: Vec<_> =
+            holders.inspect(|_| held += 1).filter_map(|entry| entry.stood_still(now)).collect();
         let count_still = still.iter().filter(|(still, _)| still.is_still()).count();
         let pressure = Pressure::of(count_still, held);
         still.retain(|(still, _)| still.at(pressure) >= pressure.patience());
         let wanted = usize::try_from(count).unwrap_or(usize::MAX);
         if still.len() > wanted {
-            let longest_first = |one: &(Still, &Line), other: &(Still, &Line)| {
+            let longest_first = |one: &(Still, Slow<'_>), other: &(Still, Slow<'_>)| {
                 other.0.at(pressure).cmp(&one.0.at(pressure))
             };
             still.select_nth_unstable_by(wanted, longest_first);
             still.truncate(wanted);
         }
-        for (_, line) in &still {
-            line.give_way(pressure);
+        for (_, slow) in &still {
+            match slow {
+                Slow::Reader(line) => line.give_way(pressure),
+                Slow::Sender(body) => body.give_way(),
+            }
         }
         count.saturating_sub(u32::try_from(still.len()).unwrap_or(u32::MAX))
     }
 }
 
+/// What is waited for.
+enum Slow<'e> {
+    /// That a client takes more of its answer.
+    Reader(&'e Line),
+    /// That it sends more of its request.
+    Sender(Rc<BodySource>),
+}
+
 impl Entry {
+    /// For how long it has stood still, and for whom; `None` = it does not.
+    fn stood_still(&self, now: Moment) -> Option<(Still, Slow<'_>)> {
+        let Rider::Line(line) = &self.rider else { return None };
+        if let Some(still) = line.stood_still(now) {
+            return Some((still, Slow::Reader(line)));
+        }
+        let body = self.body.as_ref().and_then(Weak::upgrade)?;
+        Some((body.stood_still(now)?, Slow::Sender(body)))
+    }
+
     fn holds_room_at(&self, at: Shortage) -> bool {
         match at {
             Shortage::Endpoint(endpoint) => self.is_connected && self.endpoint == endpoint,

@@ -19,6 +19,7 @@ fn entry(serial: u64, stamp: u32, kind: FlightKind) -> (Entry, Arc<WireState>) {
             since,
             kind,
             rider: Rider::Line(Line::Connection(Arc::clone(&wire))),
+            body: None,
         },
         wire,
     )
