@@ -8,6 +8,7 @@ and ends with "N passed, N failed". Needs curl, nghttp2-client, openssl, slowhtt
 import argparse, asyncio, contextlib, hashlib, http.client, http.server, itertools, json, logging, os, pathlib, re, socket, ssl, subprocess, sys, tempfile, threading, time, traceback
 from concurrent import futures
 
+import calls
 import grpc
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
@@ -62,33 +63,6 @@ class Stamp(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Calls(grpc.GenericRpcHandler):
-    """A service whose messages are bytes."""
-
-    def service(self, details):
-        name = details.method.rsplit("/", 1)[-1]
-
-        def each(messages, context):
-            for message in messages:
-                yield message + b"!"
-
-        def fail(message, context):
-            context.set_trailing_metadata((("x-why", "asked for"),))
-            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "as asked")
-
-        def late(message, context):
-            time.sleep(20)
-
-        return {
-            "Unary": grpc.unary_unary_rpc_method_handler(lambda message, _: message + b"!"),
-            "Count": grpc.unary_stream_rpc_method_handler(lambda message, _: (b"%d" % at for at in range(int(message)))),
-            "Sum": grpc.stream_unary_rpc_method_handler(lambda messages, _: b"%d" % sum(map(len, messages))),
-            "Each": grpc.stream_stream_rpc_method_handler(each),
-            "Fail": grpc.unary_unary_rpc_method_handler(fail),
-            "Late": grpc.unary_unary_rpc_method_handler(late),
-        }.get(name)
-
-
 class Scene:
     """Stamps, a gateway before them, and where it listens."""
 
@@ -97,11 +71,12 @@ class Scene:
         self.http = Server(("127.0.0.1", 0), Stamp)
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
         stack.callback(self.http.shutdown)
-        self.calls = grpc.server(futures.ThreadPoolExecutor(8))
-        self.calls.add_generic_rpc_handlers((Calls(),))
-        self.calls_port = self.calls.add_insecure_port("127.0.0.1:0")
-        self.calls.start()
-        stack.callback(lambda: self.calls.stop(None))
+        self.calls = calls.Calls()
+        server = grpc.server(futures.ThreadPoolExecutor(8))
+        server.add_generic_rpc_handlers((self.calls,))
+        self.calls_port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        stack.callback(lambda: server.stop(None))
         self.sockets_port = self.start_sockets(stack)
         self.certificates()
         self.write()
@@ -248,8 +223,13 @@ sockets = "sockets"
         command = ["curl", "-sS", "--fail", "--max-time", "60", "--connect-to", f"acme.app.test:{port}:127.0.0.1:{port}", *where, *words]
         return subprocess.run(command, check=True, capture_output=True).stdout
 
-    def channel(self):
-        return grpc.insecure_channel(f"127.0.0.1:{self.clear}", options=[("grpc.default_authority", "calls.app.test")])
+    def channel(self, tls=False):
+        options = [("grpc.default_authority", "calls.app.test")]
+        if not tls:
+            return grpc.insecure_channel(f"127.0.0.1:{self.clear}", options=options)
+        credentials = grpc.ssl_channel_credentials((self.directory / "ca.crt").read_bytes())
+        options.append(("grpc.ssl_target_name_override", "calls.app.test"))
+        return grpc.secure_channel(f"127.0.0.1:{self.tls}", credentials, options=options)
 
 
 def expect(condition, what):
@@ -406,38 +386,15 @@ def websockets_as_direct(scene):
 
 
 @case
-def grpc_calls(scene):
-    """Unary, either kind of streaming and both, errors with their trailers, deadlines."""
-    with scene.channel() as channel:
-        expect(channel.unary_unary("/s/Unary")(b"a", timeout=20) == b"a!", "unary")
-        expect(channel.unary_unary("/s/Unary")(LARGE[:3_000_000], timeout=20) == LARGE[:3_000_000] + b"!", "large")
-        expect(list(channel.unary_stream("/s/Count")(b"500", timeout=20)) == [b"%d" % at for at in range(500)], "server streaming")
-        expect(channel.stream_unary("/s/Sum")(iter([b"ab"] * 500), timeout=20) == b"1000", "client streaming")
-        turns, said = channel.stream_stream("/s/Each"), []
-
-        def say():
-            yield b"0"
-            for at in range(1, 50):
-                while len(said) < at:
-                    time.sleep(0.001)
-                yield b"%d" % at
-
-        for answer in turns(say(), timeout=20):
-            said.append(answer)
-        expect(said == [b"%d!" % at for at in range(50)], "both streaming, in turns")
-        try:
-            channel.unary_unary("/s/Fail")(b"", timeout=20)
-            raise AssertionError("a call that fails did not")
-        except grpc.RpcError as error:
-            expect((error.code(), error.details()) == (grpc.StatusCode.FAILED_PRECONDITION, "as asked"), error)
-            expect(("x-why", "asked for") in [tuple(pair) for pair in error.trailing_metadata()], error)
-        began = time.monotonic()
-        try:
-            channel.unary_unary("/s/Late")(b"", timeout=1)
-            raise AssertionError("a late call did not fail")
-        except grpc.RpcError as error:
-            expect(error.code() == grpc.StatusCode.DEADLINE_EXCEEDED, error)
-        expect(time.monotonic() - began < 5, "the deadline was kept late")
+def grpc_interoperability(scene):
+    """The fourteen cases of gRPC's own tests, in the clear and over TLS."""
+    for tls in (False, True):
+        with scene.channel(tls) as channel:
+            for each in calls.CASES:
+                try:
+                    each(channel, scene.calls)
+                except (AssertionError, grpc.RpcError) as error:
+                    raise AssertionError(f"{each.__name__}, {'TLS' if tls else 'in the clear'}: {error}") from error
 
 
 @case
