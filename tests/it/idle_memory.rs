@@ -6,8 +6,10 @@ use tokio::task::JoinSet;
 use crate::harness::client::Client;
 use crate::harness::deadline::{eventually, settled};
 use crate::harness::http1::get;
+use crate::harness::http2::Http2;
 use crate::harness::scene::{ACME, Pair};
 use crate::harness::script::Script;
+use crate::http2::pair_with;
 use crate::slow_readers::narrow_client;
 
 /// Enough that what the process takes for other reasons is lost among them.
@@ -15,16 +17,30 @@ const CONNECTIONS: usize = 1000;
 
 /// So much is promised for each, in bytes.
 const EACH_MAX: u64 = 12 * 1024;
+/// The same over HTTP/2: h2 keeps 24 KiB for its frames, either way.
+const EACH_HTTP2_MAX: u64 = 40 * 1024;
 
 /// Opens so many connections and waits until they take no more than is promised.
 async fn check(pair: &Pair, connections: &mut Vec<Client>, begin: impl AsyncFn(&mut Client)) {
-    let before = pair.gateway.memory("VmRSS");
-    for _ in 0..CONNECTIONS {
+    let open = async || {
         let mut client = pair.gateway.connect().await;
         begin(&mut client).await;
-        connections.push(client);
+        client
+    };
+    take_little(pair, EACH_MAX, connections, open).await;
+}
+
+async fn take_little<C>(
+    pair: &Pair,
+    each_max: u64,
+    connections: &mut Vec<C>,
+    open: impl AsyncFn() -> C,
+) {
+    let before = pair.gateway.memory("VmRSS");
+    for _ in 0..CONNECTIONS {
+        connections.push(open().await);
     }
-    let most = before + EACH_MAX * u64::try_from(CONNECTIONS).unwrap();
+    let most = before + each_max * u64::try_from(CONNECTIONS).unwrap();
     eventually("connections that rest to take little memory", async || {
         (pair.gateway.memory("VmRSS") <= most).then_some(())
     })
@@ -56,6 +72,22 @@ async fn a_connection_that_has_said_nothing_or_half_a_head_takes_little_memory()
     check(&pair, &mut connections, async |_client| {}).await;
     check(&pair, &mut connections, async |client| client.send("GET / HTTP/1.1\r\nHost: ").await)
         .await;
+}
+
+#[tokio::test]
+async fn a_connection_over_http2_at_rest_after_a_request_takes_little_memory() {
+    let pair = pair_with(&[("runtime", "workers", "1")]).await;
+    let open = async || {
+        let mut client = Http2::connect(pair.gateway.data).await;
+        assert_eq!(client.exchange(ACME, "/").await.status, 200);
+        client
+    };
+    drop(open().await);
+    let mut connections = Vec::new();
+    take_little(&pair, EACH_HTTP2_MAX, &mut connections, open).await;
+    for client in &mut connections {
+        assert_eq!(client.exchange(ACME, "/").await.status, 200);
+    }
 }
 
 #[tokio::test]
