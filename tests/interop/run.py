@@ -51,7 +51,7 @@ class Stamp(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         digest = hashlib.sha256()
         if self.headers.get("Transfer-Encoding") == "chunked":
-            while size := int(self.rfile.readline(), 16):
+            while size := int(self.rfile.readline() or b"0", 16):
                 digest.update(self.rfile.read(size))
                 self.rfile.readline()
             self.rfile.readline()
