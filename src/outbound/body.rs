@@ -191,7 +191,7 @@ impl BodySource {
     pub fn stood_still(&self, now: Moment) -> Option<Still> {
         let state = self.state.borrow();
         let since = state.waiting_since.filter(|_| state.limits.bytes_per_second_min > 0)?;
-        Some(Still::sender(state.lag, now.since(since)))
+        Some(state.lag.still(now.since(since)))
     }
 
     /// Ends it: others wait for the room that the request holds.
@@ -243,8 +243,7 @@ impl SourceState {
         }
         match Pin::new(&mut self.incoming).poll_frame(context) {
             Poll::Ready(frame) => {
-                let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-                self.count_wait(data.map_or(0, Bytes::len) as u64);
+                self.count_wait();
                 self.timer = None;
                 self.take(frame)
             }
@@ -274,6 +273,7 @@ impl SourceState {
         };
         self.seen = self.seen.saturating_add(data.len() as u64);
         self.slow.moved(data.len() as u64, self.limits.bytes_per_second_min);
+        self.lag.moved(data.len() as u64, self.limits.bytes_per_second_min);
         if self.seen > self.limits.bytes_max {
             return Poll::Ready(Err(BodyFault::TooLarge));
         }
@@ -302,12 +302,11 @@ impl SourceState {
         self.budget.give_back(std::mem::take(&mut self.kept_bytes));
     }
 
-    /// A wait is over, if there was one, and so much came.
-    fn count_wait(&mut self, bytes: u64) {
+    fn count_wait(&mut self) {
         if let Some(since) = self.waiting_since.take() {
             let waited = self.clock.now().since(since);
             self.slow.waited(waited);
-            self.lag.saw(bytes, (waited, waited), self.limits.bytes_per_second_min);
+            self.lag.waited(waited);
         }
     }
 

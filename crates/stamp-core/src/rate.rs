@@ -33,6 +33,9 @@ pub const fn piece_bytes_max(taken: u64) -> usize {
     }
 }
 
+/// Who was faster than the rate that is asked for may pause for so much longer.
+const AHEAD_MAX: Duration = Duration::from_secs(2);
+
 /// How much those who wait for room press the clients whose answers hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pressure {
@@ -98,12 +101,6 @@ impl Still {
         }
     }
 
-    /// A sender that is waited for now, after it lagged so.
-    #[must_use]
-    pub fn sender(lag: Lag, wait: Duration) -> Self {
-        Self { low: lag.least + wait, high: lag.fair + wait }
-    }
-
     /// Is it still long enough to count as that?
     #[must_use]
     pub fn is_still(self) -> bool {
@@ -164,26 +161,51 @@ impl SlowPeer {
     }
 }
 
-/// For how long a peer has been slower, without a break, than the least rate and than the one that is fair.
+/// How far a peer is behind the least rate and behind the one that is fair.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lag {
-    least: Duration,
-    fair: Duration,
+    least: Pace,
+    fair: Pace,
+}
+
+/// How far a peer is behind one rate: each wait sets it back, each byte takes it forward. What it is ahead it may
+/// pause, up to [`AHEAD_MAX`], for many move in steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Pace {
+    ahead: Duration,
+    behind: Duration,
 }
 
 impl Lag {
-    /// Counts what it moved in that time, for so much of which it was waited for.
-    pub fn saw(
-        &mut self,
-        moved: u64,
-        (time, waited): (Duration, Duration),
-        bytes_per_second_min: u64,
-    ) {
-        let fair = bytes_per_second_min.max(FAIR_BYTES_PER_SECOND);
-        for (lag, rate) in [(&mut self.least, bytes_per_second_min), (&mut self.fair, fair)] {
-            let is_kept = time_for(moved, rate) >= time;
-            *lag = if is_kept { Duration::ZERO } else { *lag + waited };
-        }
+    /// Counts a wait that is over.
+    pub fn waited(&mut self, wait: Duration) {
+        self.least.waited(wait);
+        self.fair.waited(wait);
+    }
+
+    /// Counts bytes that the peer moved.
+    pub fn moved(&mut self, bytes: u64, bytes_per_second_min: u64) {
+        self.least.moved(time_for(bytes, bytes_per_second_min));
+        self.fair.moved(time_for(bytes, bytes_per_second_min.max(FAIR_BYTES_PER_SECOND)));
+    }
+
+    /// For how long the peer stands still if it has been waited for so long.
+    #[must_use]
+    pub fn still(mut self, wait: Duration) -> Still {
+        self.waited(wait);
+        Still { low: self.least.behind, high: self.fair.behind }
+    }
+}
+
+impl Pace {
+    fn waited(&mut self, wait: Duration) {
+        self.behind += wait.saturating_sub(self.ahead);
+        self.ahead = self.ahead.saturating_sub(wait);
+    }
+
+    fn moved(&mut self, earned: Duration) {
+        self.ahead = self.ahead.saturating_add(earned.saturating_sub(self.behind)).min(AHEAD_MAX);
+        self.behind = self.behind.saturating_sub(earned);
     }
 }
 
@@ -249,7 +271,8 @@ impl Reader {
         };
         let held_up = waited.min(blocked);
         self.slow.waited(held_up);
-        self.lag.saw(moved, (waited, held_up), bytes_per_second_min);
+        self.lag.waited(held_up);
+        self.lag.moved(moved, bytes_per_second_min);
     }
 
     /// Is its patience spent?
@@ -262,11 +285,8 @@ impl Reader {
     /// Is it cut where others wait for the room that its answer holds?
     #[must_use]
     pub fn gives_way(&self, pressure: Pressure, bytes_per_second_min: u64) -> bool {
-        let below = match pressure {
-            Pressure::Low => self.lag.least,
-            Pressure::High => self.lag.fair,
-        };
-        bytes_per_second_min > 0 && below >= pressure.patience()
+        let still = self.lag.still(Duration::ZERO).at(pressure);
+        bytes_per_second_min > 0 && still >= pressure.patience()
     }
 }
 
@@ -354,7 +374,7 @@ mod tests {
 
     fn gives_way_after(pressure: Pressure, step: Duration, bytes: u64) -> Option<u32> {
         let mut reader = Reader::default();
-        (1..20).find(|steps| {
+        (1..100).find(|steps| {
             let now = Outgoing { taken: bytes * u64::from(*steps), rest: Rest::Here(SECOND) };
             reader.saw(now, step, 240);
             reader.gives_way(pressure, 240)
@@ -365,32 +385,52 @@ mod tests {
     fn what_holds_others_up_gives_way_the_sooner_the_more_of_it_there_is() {
         let step = Duration::from_millis(125);
         assert_eq!(gives_way_after(Pressure::Low, step, 0), Some(16));
-        assert_eq!(gives_way_after(Pressure::Low, step, 29), Some(16));
+        assert_eq!(gives_way_after(Pressure::Low, step, 15), Some(32), "half of the least rate");
         assert_eq!(gives_way_after(Pressure::Low, step, 30), None);
-        assert_eq!(gives_way_after(Pressure::High, step, 2047), Some(2));
+        assert_eq!(gives_way_after(Pressure::High, step, 0), Some(2));
+        assert_eq!(gives_way_after(Pressure::High, step, 1024), Some(4), "half of what is fair");
         assert_eq!(gives_way_after(Pressure::High, step, 2048), None);
     }
 
-    fn sender_is_still(wait: Duration, bytes: u64) -> [u32; 2] {
-        let lags = |pressure: Pressure| {
+    /// After how many waits of this length, each ended by so many bytes, a sender gives way.
+    fn sender_gives_way_after(wait: Duration, bytes: u64) -> [Option<u32>; 2] {
+        [Pressure::Low, Pressure::High].map(|pressure| {
             let mut lag = Lag::default();
-            let is_still = |lag| Still::sender(lag, wait).at(pressure) >= pressure.patience();
-            (1..100).find(|_| {
-                let found = is_still(lag);
-                lag.saw(bytes, (wait, wait), 240);
-                found
+            (1..1000).find(|_| {
+                let gives_way = lag.still(wait).at(pressure) >= pressure.patience();
+                lag.waited(wait);
+                // It comes in two pieces, the first of them small.
+                lag.moved(1, 240);
+                lag.moved(bytes - 1, 240);
+                gives_way
             })
-        };
-        [Pressure::Low, Pressure::High].map(|pressure| lags(pressure).unwrap_or(0))
+        })
     }
 
     #[test]
     fn a_sender_stands_still_though_a_byte_comes_now_and_then() {
         let step = Duration::from_millis(125);
-        assert_eq!(sender_is_still(step, 1), [16, 2]);
-        assert_eq!(sender_is_still(step, 30), [0, 2]);
-        assert_eq!(sender_is_still(step, 2048), [0, 0]);
-        assert_eq!(sender_is_still(SECOND * 2, 1 << 20), [1, 1], "for as long as it pauses");
+        assert_eq!(sender_gives_way_after(step, 1), [Some(17), Some(3)]);
+        assert_eq!(sender_gives_way_after(step, 15), [Some(31), Some(3)], "half of the least rate");
+        assert_eq!(sender_gives_way_after(step, 30), [None, Some(3)]);
+        assert_eq!(sender_gives_way_after(step, 1024), [None, Some(3)], "half of what is fair");
+        assert_eq!(sender_gives_way_after(step, 2048), [None, None]);
+    }
+
+    #[test]
+    fn a_sender_that_moves_in_steps_may_pause_between_them() {
+        assert_eq!(
+            sender_gives_way_after(SECOND, 16 * 1024),
+            [None, Some(1)],
+            "nothing came before"
+        );
+        let stands_after = |bytes, wait| {
+            let mut lag = Lag::default();
+            lag.moved(bytes, 240);
+            [Pressure::Low, Pressure::High].map(|pressure| lag.still(wait).at(pressure))
+        };
+        assert_eq!(stands_after(16 * 1024, SECOND), [Duration::ZERO; 2]);
+        assert_eq!(stands_after(1 << 30, SECOND * 3), [SECOND; 2]);
     }
 
     #[test]
