@@ -59,15 +59,19 @@ impl Remainder {
     /// resets the stream, and this future goes with it.
     pub(super) async fn wait(self, worker: &Worker, began: Moment) {
         let due = began.after(WAIT);
-        match self {
-            Self::Unread(body) => drop(worker.by(due, read(body)).await),
-            Self::Forwarded(source) => drop(worker.by(due, source.over()).await),
-            Self::Nothing => {}
-        }
+        let _in_time: Option<()> = match self {
+            Self::Unread(body) => worker.by(due, read(body)).await,
+            // It was refused before a stamp had any of it, or the stamp is gone.
+            Self::Forwarded(source) if Rc::strong_count(&source) == 1 => {
+                worker.by(due, read(source.body())).await
+            }
+            Self::Forwarded(source) => worker.by(due, source.over()).await,
+            Self::Nothing => None,
+        };
     }
 }
 
-async fn read(mut body: Incoming) {
+async fn read<B: Body + Unpin>(mut body: B) {
     while let Some(Ok(_thrown_away)) =
         poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await
     {}

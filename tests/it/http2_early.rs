@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::harness::http2::{
     DATA, END_HEADERS, END_STREAM, Ended, Frame, HEADERS, Http2, PROTOCOL_ERROR, block, request,
 };
-use crate::harness::scene::{ACME, Pair};
+use crate::harness::scene::{ACME, PAIR, Pair};
 use crate::harness::script::Script;
 use crate::http2::pair;
 
@@ -81,4 +81,24 @@ async fn an_early_answer_is_given_though_the_rest_never_comes() {
         let stream = client.open(0, &request("POST", host, "/")).await;
         assert_eq!(client.status(stream).await, status, "{host}");
     }
+}
+
+#[tokio::test]
+async fn a_refusal_does_not_wait_for_what_is_there() {
+    let table = PAIR.replace("acme = \"a\"", "acme = { stamp = \"a\", tier = \"t\" }");
+    let table = format!("{table}[tier.t]\nmax_in_flight = 1\n");
+    let pair = Pair::planned(&table, |plan| plan.set("listener", "protocols", r#"["h2c"]"#)).await;
+    pair.a.plays(Script::Hang);
+    let mut client = Http2::connect(pair.gateway.data).await;
+    client.get(ACME, "/", &[]).await;
+    pair.a.reached_by(1).await;
+    for _ in 0..TRIES {
+        let began = Instant::now();
+        let stream = client.post(ACME, "/", b"whole").await;
+        client.answer(stream).await.assert_problem(429, "tenant_saturated");
+        if began.elapsed() < IN_TIME {
+            return;
+        }
+    }
+    panic!("each refusal took longer than {IN_TIME:?}");
 }
