@@ -152,7 +152,7 @@ impl BodySource {
             timer: None,
             waiting_since: None,
             slow: SlowPeer::default(),
-            lag: Lag::default(),
+            lag: Lag::of_sender(),
             waiter: None,
             reader: None,
             gives_way: false,

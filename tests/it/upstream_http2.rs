@@ -11,6 +11,7 @@ use crate::harness::scene::{ACME, PAIR, Pair, pair_with};
 use crate::harness::script::{Gate, Script, block, feed};
 use crate::harness::stamp::Stamp;
 use crate::harness::tls::Authority;
+use crate::slow_readers::narrow_client;
 
 const H2C: &str = "pool = { protocol = \"h2c\" }";
 const MIB: u64 = 1 << 20;
@@ -46,6 +47,26 @@ async fn all_served(asked: JoinSet<Answer>) {
     for answer in asked.join_all().await {
         assert_eq!((answer.status, answer.served_by()), (200, "a".into()), "{}", answer.text());
     }
+}
+
+#[tokio::test]
+async fn answers_of_which_nothing_is_read_hold_up_no_other_over_their_connection() {
+    const READERS: usize = 20;
+    let pair = pair_of(H2C).await;
+    pair.a.plays(Script::Download(MIB));
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        let mut client = narrow_client(&pair).await;
+        client.send(get(ACME, "/").bytes()).await;
+        readers.push(client);
+    }
+    pair.a.reached_by(READERS).await;
+    settled("what the kernel holds", async || pair.gateway.unread()).await;
+    pair.a.plays(Script::Echo);
+    assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "a");
+    let cut = pair.gateway.metric("stampgate_clients_cut_total", &[]).await;
+    assert!(cut < 0.5, "it was answered when {cut} of the others had been cut");
+    assert_eq!(pair.a.connections(), 1);
 }
 
 #[tokio::test]

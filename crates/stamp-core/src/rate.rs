@@ -35,6 +35,8 @@ pub const fn piece_bytes_max(taken: u64) -> usize {
 
 /// Who was faster than the rate that is asked for may pause for so much longer.
 const AHEAD_MAX: Duration = Duration::from_secs(2);
+/// What a sender is ahead when it begins: it may wait for a round trip (`Expect: 100-continue`), or have lost a packet.
+const AHEAD_AT_FIRST: Duration = Duration::from_millis(500);
 
 /// How much those who wait for room press the clients whose answers hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +179,13 @@ struct Pace {
 }
 
 impl Lag {
+    /// Of one that begins to send.
+    #[must_use]
+    pub const fn of_sender() -> Self {
+        let pace = Pace { ahead: AHEAD_AT_FIRST, behind: Duration::ZERO };
+        Self { least: pace, fair: pace }
+    }
+
     /// Counts a wait that is over.
     pub fn waited(&mut self, wait: Duration) {
         self.least.waited(wait);
@@ -395,7 +404,7 @@ mod tests {
     /// After how many waits of this length, each ended by so many bytes, a sender gives way.
     fn sender_gives_way_after(wait: Duration, bytes: u64) -> [Option<u32>; 2] {
         [Pressure::Low, Pressure::High].map(|pressure| {
-            let mut lag = Lag::default();
+            let mut lag = Lag::of_sender();
             (1..1000).find(|_| {
                 let gives_way = lag.still(wait).at(pressure) >= pressure.patience();
                 lag.waited(wait);
@@ -410,10 +419,10 @@ mod tests {
     #[test]
     fn a_sender_stands_still_though_a_byte_comes_now_and_then() {
         let step = Duration::from_millis(125);
-        assert_eq!(sender_gives_way_after(step, 1), [Some(17), Some(3)]);
-        assert_eq!(sender_gives_way_after(step, 15), [Some(31), Some(3)], "half of the least rate");
-        assert_eq!(sender_gives_way_after(step, 30), [None, Some(3)]);
-        assert_eq!(sender_gives_way_after(step, 1024), [None, Some(3)], "half of what is fair");
+        assert_eq!(sender_gives_way_after(step, 1), [Some(21), Some(7)]);
+        assert_eq!(sender_gives_way_after(step, 15), [Some(39), Some(7)], "half of the least rate");
+        assert_eq!(sender_gives_way_after(step, 30), [None, Some(7)]);
+        assert_eq!(sender_gives_way_after(step, 1024), [None, Some(11)], "half of what is fair");
         assert_eq!(sender_gives_way_after(step, 2048), [None, None]);
     }
 
