@@ -52,7 +52,8 @@ async fn all_served(asked: JoinSet<Answer>) {
 #[tokio::test]
 async fn answers_of_which_nothing_is_read_hold_up_no_other_over_their_connection() {
     const READERS: usize = 20;
-    let pair = pair_of(H2C).await;
+    // Nobody is cut, however long this takes.
+    let pair = planned(H2C, |plan| plan.set("limits", "min_bytes_per_second", "0")).await;
     pair.a.plays(Script::Download(MIB));
     let mut readers = Vec::new();
     for _ in 0..READERS {
@@ -64,8 +65,6 @@ async fn answers_of_which_nothing_is_read_hold_up_no_other_over_their_connection
     settled("what the kernel holds", async || pair.gateway.unread()).await;
     pair.a.plays(Script::Echo);
     assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "a");
-    let cut = pair.gateway.metric("stampgate_clients_cut_total", &[]).await;
-    assert!(cut < 0.5, "it was answered when {cut} of the others had been cut");
     assert_eq!(pair.a.connections(), 1);
 }
 
