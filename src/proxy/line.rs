@@ -104,8 +104,7 @@ impl Line {
     pub(super) fn holds_up(&self, left: Option<u64>) -> bool {
         match self {
             Self::Connection(wire) => {
-                let holds_up =
-                    wire.is_write_blocked() && left.is_some_and(|left| left > rate::TAIL_BYTES_MAX);
+                let holds_up = wire.is_write_blocked() && rate::waits_for_client(left);
                 if holds_up {
                     wire.answer_waits();
                 }

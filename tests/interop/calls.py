@@ -105,7 +105,7 @@ def timeout_on_sleeping_server(channel, _):
     assert time.monotonic() - began < 5, "the deadline was kept late"
 
 
-def cancel_after_begin(channel, calls):
+def cancel_after_begin(channel, _):
     until = threading.Event()
     call = channel.stream_unary("/s/Up").future(iter(until.wait, True), timeout=20)
     call.cancel()

@@ -21,8 +21,18 @@ fn with_patience(plan: Plan) -> Plan {
 
 /// Stamp a has only so much room, and there is no way out of it.
 async fn scene(line: &str) -> Pair {
+    planned(line, with_patience).await
+}
+
+async fn planned(line: &str, plan: impl FnOnce(Plan) -> Plan) -> Pair {
     let table = pair_without_edge().replace("id = \"a\"\n", &format!("id = \"a\"\n{line}\n"));
-    Pair::planned(&table, with_patience).await
+    Pair::planned(&table, plan).await
+}
+
+/// The same over HTTP/2, with one connection to the stamp.
+async fn scene_over_http2() -> Pair {
+    planned(ONE_CONNECTION, |plan| with_patience(plan).set("listener", "protocols", r#"["h2c"]"#))
+        .await
 }
 
 /// A client whose answer stands still.
@@ -117,12 +127,8 @@ async fn for_a_tenant_that_has_its_fill_one_of_its_own_gives_way() {
 
 #[tokio::test]
 async fn where_no_rate_is_asked_for_nobody_gives_way() {
-    let table = pair_without_edge().replace(
-        "id = \"a\"\n",
-        "id = \"a\"\npool = { max_connections = 1, pending_timeout = \"2s\" }\n",
-    );
-    let plan = |plan: Plan| plan.set("limits", "min_bytes_per_second", "0");
-    let pair = Pair::planned(&table, plan).await;
+    let room = "pool = { max_connections = 1, pending_timeout = \"2s\" }";
+    let pair = planned(room, |plan| plan.set("limits", "min_bytes_per_second", "0")).await;
     let mut client = standing_still(&pair).await;
     pair.gateway.get(ACME, "/").await.assert_problem(503, "stamp_saturated");
     client.exactly(100_000).await;
@@ -130,10 +136,7 @@ async fn where_no_rate_is_asked_for_nobody_gives_way() {
 
 #[tokio::test]
 async fn over_http2_a_stream_gives_way_and_its_connection_stays() {
-    let room = "pool = { max_connections = 1, pending_timeout = \"20s\" }";
-    let table = pair_without_edge().replace("id = \"a\"\n", &format!("id = \"a\"\n{room}\n"));
-    let both = |plan: Plan| with_patience(plan).set("listener", "protocols", r#"["h2c"]"#);
-    let pair = Pair::planned(&table, both).await;
+    let pair = scene_over_http2().await;
     pair.a.plays(Script::Download(LONG));
     let mut client = Http2::connect(pair.gateway.data).await;
     client.takes = false;
@@ -207,10 +210,7 @@ async fn who_sends_at_a_fair_rate_stays() {
 
 #[tokio::test]
 async fn over_http2_who_stops_within_its_body_gives_way_and_its_connection_stays() {
-    let table =
-        pair_without_edge().replace("id = \"a\"\n", &format!("id = \"a\"\n{ONE_CONNECTION}\n"));
-    let both = |plan: Plan| with_patience(plan).set("listener", "protocols", r#"["h2c"]"#);
-    let pair = Pair::planned(&table, both).await;
+    let pair = scene_over_http2().await;
     let mut client = Http2::connect(pair.gateway.data).await;
     let slow = client.open(0, &request("POST", ACME, "/")).await;
     pair.a.reached_by(1).await;

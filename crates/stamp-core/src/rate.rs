@@ -14,9 +14,14 @@ const FAIR_BYTES_PER_SECOND: u64 = 16 * 1024;
 
 /// A client that takes nothing for so long holds its answer up. Most losses of a packet take less.
 pub const HELD_UP: Duration = Duration::from_secs(1);
-/// What is left of an answer is read at once if it is no more than this, whoever it is for: so its stamp is
-/// free. Of more, nothing is read while the client takes nothing.
-pub const TAIL_BYTES_MAX: u64 = 64 * 1024;
+const TAIL_BYTES_MAX: u64 = 64 * 1024;
+
+/// Does an answer of which so much is left wait for a client that takes nothing? 64 KiB do not: they are read at
+/// once, so that the stamp is free. Nor does one whose length is not known.
+#[must_use]
+pub fn waits_for_client(left: Option<u64>) -> bool {
+    left.is_some_and(|left| left > TAIL_BYTES_MAX)
+}
 
 /// How much of an answer may be read from a stamp at a time, in bytes, for a client that has taken so many
 /// since it held one up. Three times as much waits here for a client that turns out to be slow, while larger
