@@ -1,6 +1,6 @@
 //! May this request come in? Its tenant's limits, which hold over all workers. What it counts for is
-//! given back when its answer or its tunnel ends. A request that names a stamp alone counts for
-//! nobody. Whether the stamp has room for it is asked when it is sent (`forward`).
+//! given back when its stamp has said all of the answer, or its tunnel ends. A request that names a stamp
+//! alone counts for nobody. Whether the stamp has room for it is asked when it is sent (`forward`).
 
 use stamp_core::admission::TenantRefusal;
 use stamp_core::resolve::Target;

@@ -20,6 +20,7 @@ use crate::outbound::answer::AnswerBody;
 use crate::outbound::body::BodySource;
 use crate::outbound::link::Link;
 use crate::outbound::pool::{Load, Pool};
+use crate::state::TenantPlace;
 
 /// Pieces up to this size are copied before they wait for a client.
 const COPIED_BYTES_MAX: usize = 16 * 1024;
@@ -53,6 +54,11 @@ impl Ending {
             record.status = status;
         }
     }
+
+    /// What the request counts for with its tenant.
+    pub(super) fn take_place(&mut self) -> Option<TenantPlace> {
+        self.record.as_mut()?.place.take()
+    }
 }
 
 impl Drop for Ending {
@@ -72,9 +78,9 @@ pub(super) struct FromStamp {
     pub(super) incoming: AnswerBody,
     pub(super) link: Option<Link>,
     pub(super) pool: Rc<Pool>,
-    /// What counts at the stamp until it has said all of the answer: how long the client takes to
-    /// read that is nothing to it.
-    pub(super) counts: Option<(Load, Flight)>,
+    /// What counts at the stamp, and for the tenant, until the stamp has said all of the answer: how long the
+    /// client takes to read that is nothing to them.
+    pub(super) counts: Option<(Load, Flight, Option<TenantPlace>)>,
     /// Was the request through when the answer began?
     pub(super) sent: Sent,
     /// The longest pause of the stamp.
@@ -131,7 +137,8 @@ pub(crate) enum Cut {
 
 impl Answer {
     /// An answer made by the gateway.
-    pub(super) fn local(bytes: Bytes, ending: Ending) -> Self {
+    pub(super) fn local(bytes: Bytes, mut ending: Ending) -> Self {
+        drop(ending.take_place());
         Self { content: Content::Local(Some(bytes).filter(|bytes| !bytes.is_empty())), ending }
     }
 

@@ -534,7 +534,7 @@ impl Call<'_> {
             incoming,
             link: Some(got.link),
             pool: Rc::clone(&place.pool),
-            counts: Some((got.load, got.flight)),
+            counts: Some((got.load, got.flight, ending.take_place())),
             sent: Sent::of(self.body.as_ref()),
             idle: view.live.timeouts.response_body_idle,
             deadline: self.deadline.first(),

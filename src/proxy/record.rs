@@ -32,7 +32,7 @@ pub(crate) struct Record {
     /// What the request was resolved by; the places below are of its table.
     pub(super) view: Option<Rc<WorkerView>>,
     pub(super) target: Option<Target>,
-    /// What it counts for in the limits of its tenant: until the answer or the tunnel ends.
+    /// What it counts for in the limits of its tenant, until an answer begins (`FromStamp::counts`) or the tunnel ends.
     pub(super) place: Option<TenantPlace>,
     pub(super) source: Option<&'static str>,
     /// The stamp that the request belongs to.

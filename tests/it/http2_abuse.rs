@@ -8,7 +8,6 @@ use crate::harness::http2::{
 };
 use crate::harness::scene::{ACME, GLOBEX, Pair};
 use crate::harness::script::Script;
-use crate::harness::tls::Stream;
 use crate::http2::{pair, pair_with};
 
 /// More than any client may send that does nothing else.
@@ -156,9 +155,7 @@ async fn streams_that_are_reset_as_soon_as_they_are_open_are_nothing_to_a_stamp(
 async fn a_client_that_never_opens_its_window_loses_its_stream_and_no_other_waits() {
     let pair = pair().await;
     pair.a.plays(Script::Download(1_000_000));
-    let socket = tokio::net::TcpStream::connect(pair.gateway.data).await.unwrap();
-    // SETTINGS_INITIAL_WINDOW_SIZE: nothing at all.
-    let mut client = Http2::over(Stream::Plain(socket), &[(4, 0)]).await;
+    let mut client = Http2::with_window(pair.gateway.data, 0).await;
     client.takes = false;
     let stream = client.get(ACME, "/", &[]).await;
     assert_eq!(client.status(stream).await, 200);

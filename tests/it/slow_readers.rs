@@ -108,9 +108,7 @@ async fn over_tls_it_is_the_same() {
 async fn over_http2_wide_windows_do_not_help() {
     let pair = pair_with(&[("limits", "min_bytes_per_second", "100_000")]).await;
     pair.a.plays(Script::Download(1 << 30));
-    let socket = tokio::net::TcpStream::connect(pair.gateway.data).await.unwrap();
-    // SETTINGS_INITIAL_WINDOW_SIZE
-    let mut client = Http2::over(Stream::Plain(socket), &[(4, 1 << 30)]).await;
+    let mut client = Http2::with_window(pair.gateway.data, 1 << 30).await;
     client.send(&Frame::new(WINDOW_UPDATE, 0, 0, (1_u32 << 30).to_be_bytes())).await;
     narrow(&client.stream);
     client.get(ACME, "/", &[]).await;

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::drain_progress::{streaming, tunnelling, waiting};
 use crate::harness::deadline::eventually;
 use crate::harness::http1::get;
+use crate::harness::http2::Http2;
 use crate::harness::scene::{ACME, GLOBEX, PAIR, Pair};
 use crate::harness::script::{Gate, Script, feed};
 
@@ -147,6 +148,28 @@ async fn an_answer_counts_until_its_last_byte() {
     pair.gateway.get(ACME, "/").await.assert_problem(429, "tenant_saturated");
     drop(sender);
     assert_eq!(client.chunk().await, None);
+    in_flight(&pair, 0).await;
+    assert_eq!(pair.gateway.get(ACME, "/").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_answer_that_waits_for_its_client_alone_counts_for_nobody() {
+    let pair = Pair::planned(&table("max_in_flight = 1"), |plan| {
+        let plan = plan.set("listener", "protocols", r#"["http/1.1", "h2c"]"#);
+        // Nobody is cut for being slow.
+        plan.set("limits", "min_bytes_per_second", "0")
+    })
+    .await;
+    let mut client = Http2::with_window(pair.gateway.data, 0).await;
+    client.takes = false;
+    let served = client.get(ACME, "/", &[]).await;
+    assert_eq!(client.status(served).await, 200);
+    in_flight(&pair, 0).await;
+    assert_eq!(pair.gateway.get(ACME, "/").await.status, 200);
+    pair.a.plays(Script::Raw(b"no answer\r\n\r\n".to_vec()));
+    let refused = client.post(ACME, "/", b"").await;
+    assert_eq!(client.status(refused).await, 502);
+    pair.a.plays(Script::Echo);
     in_flight(&pair, 0).await;
     assert_eq!(pair.gateway.get(ACME, "/").await.status, 200);
 }

@@ -119,9 +119,19 @@ pub struct Http2 {
 impl Http2 {
     /// Connects in the clear, with prior knowledge.
     pub async fn connect(address: SocketAddr) -> Self {
+        Self::set(address, &[]).await
+    }
+
+    /// The same, with windows of this size for its streams.
+    pub async fn with_window(address: SocketAddr, bytes: u32) -> Self {
+        const INITIAL_WINDOW_SIZE: u16 = 4;
+        Self::set(address, &[(INITIAL_WINDOW_SIZE, bytes)]).await
+    }
+
+    async fn set(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
         let stream = within("a connection", TcpStream::connect(address)).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self::over(Stream::Plain(stream), &[]).await
+        Self::over(Stream::Plain(stream), settings).await
     }
 
     fn new(stream: Stream) -> Self {
