@@ -2,16 +2,19 @@
 //! stream is a request of its own, which is routed by itself and has a task of its own.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use stamp_core::http2::frames::{FRAME_BYTES_MAX, PREFACE, Reader};
 use tokio::io::AsyncReadExt;
@@ -19,8 +22,9 @@ use tokio::io::AsyncReadExt;
 use super::Stop;
 use super::connection::{Connection, Drive, Ended, LAST_WORD, Watch};
 use crate::proxy::Client;
+use crate::proxy::answer::Answer;
 use crate::proxy::line::Line;
-use crate::proxy::streams::{SEND_BUFFER_BYTES, Streams};
+use crate::proxy::streams::{Open, SEND_BUFFER_BYTES, Stream, Streams};
 use crate::proxy::wire::{ClientSocket, FrameWire, Phase, WireState};
 use crate::settings::{Limits, Protocol};
 
@@ -90,20 +94,9 @@ impl Connection {
         let (client, begun) = (Rc::new(client), Rc::clone(&streams));
         let least = limits.bytes_per_second();
         let service = service_fn(move |request| {
-            let (client, line) = (Rc::clone(&client), Line::Stream(begun.begin(least)));
-            let may_be_reset = begun.may_be_reset();
-            // In a box, so that it is gone as soon as there is an answer: a client that takes its time
-            // for that keeps no more than the answer. The box is made when it is polled first: h2 hands over all
-            // streams that have come before one of them is.
-            async move {
-                if may_be_reset {
-                    // h2 hands over streams that are reset already, and hyper sees it when there is
-                    // nothing else to do. Otherwise the stamp would have the cost of an attack
-                    // (CVE-2023-44487): 21 connections made for each of the client's.
-                    tokio::task::yield_now().await;
-                }
-                Ok::<_, Infallible>(Box::pin(client.serve(request, line)).await)
-            }
+            let line = Line::Stream(begun.begin(least));
+            let waiting = Waiting { client: Rc::clone(&client), request, line };
+            Serving::Waits { may_be_reset: begun.may_be_reset(), waiting: Some(Box::new(waiting)) }
         });
         let mut connection = builder.serve_connection(TokioIo::new(wire), service);
         drop(view);
@@ -144,41 +137,94 @@ fn builder(tasks: Tasks, limits: &Limits) -> http2::Builder<Tasks> {
     builder
 }
 
+/// One request of a stream. It is in a box, so that it is gone as soon as there is an answer: a client that takes
+/// its time for that keeps no more than the answer. The box is made when it is polled first: h2 hands over all
+/// streams that have come before one of them is.
+enum Serving {
+    /// Not yet polled.
+    Waits {
+        /// The stream may be reset already.
+        may_be_reset: bool,
+        waiting: Option<Box<Waiting>>,
+    },
+    Serves(Pin<Box<dyn Future<Output = Response<Answer>>>>),
+}
+
+struct Waiting {
+    client: Rc<Client>,
+    request: Request<Incoming>,
+    line: Line,
+}
+
+impl Waiting {
+    async fn serve(self) -> Response<Answer> {
+        self.client.serve(self.request, self.line).await
+    }
+}
+
+impl Future for Serving {
+    type Output = Result<Response<Answer>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Self::Waits { may_be_reset, waiting } = this {
+            if std::mem::take(may_be_reset) {
+                // h2 hands over streams that are reset already, and hyper sees it when there is
+                // nothing else to do. Otherwise the stamp would have the cost of an attack
+                // (CVE-2023-44487): 21 connections made for each of the client's.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let Some(waiting) = waiting.take() else { return Poll::Pending };
+            *this = Self::Serves(Box::pin(waiting.serve()));
+        }
+        let Self::Serves(serving) = this else { return Poll::Pending };
+        serving.as_mut().poll(context).map(Ok)
+    }
+}
+
 /// Runs what hyper gives it at this worker: the tasks of streams and of tunnels.
 #[derive(Clone, Debug)]
 struct Tasks {
     streams: Rc<Streams>,
 }
 
-impl<F: Future<Output = ()> + 'static> Executor<F> for Tasks {
+/// The task of a stream. By name, since an async block would hold what it awaits twice (1,024 bytes a stream, measured).
+struct Task<F> {
+    _open: Open,
+    /// `None` = it is the task of a tunnel.
+    stream: Option<Rc<Stream>>,
+    task: F,
+}
+
+impl<F: Future<Output = ()> + Unpin + 'static> Executor<F> for Tasks {
     fn execute(&self, task: F) {
-        let open = self.streams.enter();
-        let stream = self.streams.take_begun();
-        tokio::task::spawn_local(async move {
-            let _open = open;
-            let Some(stream) = stream else { return task.await };
-            let mut task = pin!(task);
-            poll_fn(|context| {
-                stream.driven_by(context.waker());
-                // hyper waits for the client's window and asks nobody: without its task the stream is
-                // reset.
-                if stream.must_end_while_given() {
-                    return Poll::Ready(());
-                }
-                task.as_mut().poll(context)
-            })
-            .await;
-        });
+        let (open, stream) = (self.streams.enter(), self.streams.take_begun());
+        tokio::task::spawn_local(Task { _open: open, stream, task });
     }
 }
 
-impl<S, B> Drive for http2::Connection<TokioIo<FrameWire>, S, Tasks>
+impl<F: Future<Output = ()> + Unpin> Future for Task<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if let Some(stream) = &this.stream {
+            stream.driven_by(context.waker());
+            // hyper waits for the client's window and asks nobody: without its task the stream is
+            // reset.
+            if stream.must_end_while_given() {
+                return Poll::Ready(());
+            }
+        }
+        Pin::new(&mut this.task).poll(context)
+    }
+}
+
+impl<S> Drive for http2::Connection<TokioIo<FrameWire>, S, Tasks>
 where
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
-    S::Future: 'static,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: hyper::body::Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S: HttpService<Incoming, ResBody = Answer, Future = Serving>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
     Self: Future + Unpin,
 {
     fn drive(&mut self, context: &mut Context<'_>) -> Poll<()> {

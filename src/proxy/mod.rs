@@ -4,7 +4,7 @@
 //! this module asks and carries out. It knows nothing of listeners, files or the admin plane.
 
 mod admit;
-mod answer;
+pub(crate) mod answer;
 mod attempt;
 mod choose;
 mod deadline;
