@@ -9,7 +9,7 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::task::JoinHandle;
 
@@ -27,23 +27,33 @@ impl Drop for Uploading {
     }
 }
 
+/// The way to the stamp, of a stream that is to be a WebSocket. In a box, since few are.
+pub(super) type Opening = Box<SendStream<Bytes>>;
+
 /// Opens a stream for the request, and waits for the head of its answer. To drop this, or what comes of
-/// it, resets the stream and nothing else.
+/// it, resets the stream and nothing else. CONNECT has no body: its stream stays open for whatever comes.
 pub(super) async fn exchange(
     mut sender: SendRequest<Bytes>,
     request: Request<RequestBody>,
-    uploading: &mut Option<Uploading>,
+    (uploading, opening): (&mut Option<Uploading>, &mut Option<Opening>),
 ) -> Result<Response<AnswerBody>, Unanswered> {
     let (head, body) = request.into_parts();
-    let is_whole = body.is_end_stream();
+    let opens = head.method == Method::CONNECT;
+    let is_whole = body.is_end_stream() && !opens;
     let (response, stream) = sender
         .send_request(Request::from_parts(head, ()), is_whole)
         .map_err(|error| unanswered(error, Fate::NotSent))?;
     drop(sender);
-    if !is_whole {
+    if opens {
+        *opening = Some(Box::new(stream));
+    } else if !is_whole {
         *uploading = upload(Upload { body, stream, next: Bytes::new() }).await;
     }
     let response = final_answer(response).await?;
+    if let Some(mut stream) = opening.take_if(|_| !response.status().is_success()) {
+        // What it would carry is not wanted. It fails where the stamp has reset it already.
+        drop(stream.send_data(Bytes::new(), true));
+    }
     Ok(response.map(AnswerBody::Http2))
 }
 
@@ -136,6 +146,11 @@ impl Arriving {
             && error.is_reset()
             && error.reason() == Some(Reason::NO_ERROR)
             && self.left.is_none_or(|left| left == 0)
+    }
+
+    /// What comes over the stream, where that is no body.
+    pub(super) fn into_stream(self) -> RecvStream {
+        self.stream
     }
 
     pub(super) fn is_over(&self) -> bool {

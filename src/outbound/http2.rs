@@ -19,9 +19,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::answer::{AnswerBody, Fate, Unanswered};
 use super::body::RequestBody;
-use super::exchange::{Uploading, exchange};
+use super::exchange::{Arriving, Opening, Uploading, exchange};
 use super::link::{ANSWER_HEAD_BYTES_MAX, ConnectError};
 use super::stream::{Counted, LinkBytes};
+use super::websocket::WebSocketStream;
 use crate::clock::Clock;
 use crate::tls::{Offer, UpstreamTls};
 
@@ -86,6 +87,7 @@ pub(super) struct Room {
 #[derive(Debug)]
 pub struct Place {
     uploading: Option<Uploading>,
+    opening: Option<Opening>,
     connection: Rc<Connection>,
     /// Streams before this one.
     before: u32,
@@ -166,7 +168,7 @@ impl Connection {
         }
         streams.set(streams.get() + 1);
         let before = opened.replace(opened.get().saturating_add(1));
-        Some(Place { uploading: None, connection: Rc::clone(self), before })
+        Some(Place { uploading: None, opening: None, connection: Rc::clone(self), before })
     }
 
     /// The stamp refused a stream: those that are open now are all that it has room for.
@@ -192,13 +194,24 @@ impl Place {
         self.before
     }
 
+    /// Does the stamp open `WebSockets` over its streams (RFC 8441, section 3)?
+    pub(super) fn opens_websockets(&self) -> bool {
+        self.connection.sender.is_extended_connect_protocol_enabled()
+    }
+
+    /// The WebSocket that the stamp has opened by this answer; `None` = none was asked for.
+    pub(super) fn websocket(mut self, answer: Arriving) -> Option<WebSocketStream> {
+        let sender = self.opening.take()?;
+        Some(WebSocketStream::new(*sender, answer.into_stream(), self))
+    }
+
     /// Sends a request and waits for the head of its answer.
     pub(super) async fn send(
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<AnswerBody>, Unanswered> {
         let sender = self.connection.sender.clone();
-        let answered = exchange(sender, request, &mut self.uploading).await;
+        let answered = exchange(sender, request, (&mut self.uploading, &mut self.opening)).await;
         if answered.as_ref().is_err_and(|unanswered| unanswered.fate == Fate::Refused) {
             self.connection.was_refused();
         }
@@ -208,7 +221,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.uploading = None;
+        (self.uploading, self.opening) = (None, None);
         let Connection { tally, made, room, .. } = &*self.connection;
         tally.streams.set(tally.streams.get().saturating_sub(1));
         if tally.streams.get() == 0 {

@@ -22,6 +22,7 @@ use super::answer_gate::{AnswerGate, Watch};
 use super::body::RequestBody;
 use super::http2::{Connection, Made, Place, Room};
 use super::stream::{self, Counted, Stream};
+use super::websocket::WebSocketStream;
 use crate::clock::Clock;
 use crate::socket;
 use crate::tls::{Offer, UpstreamTls};
@@ -148,6 +149,22 @@ impl Link {
         match self {
             Self::Http1(link) => link.watch.read_at_most(bytes),
             Self::Http2(_) => {}
+        }
+    }
+
+    /// Can it become a WebSocket? Over HTTP/1.1 any stamp may say no by itself.
+    pub(super) fn opens_websockets(&self) -> bool {
+        match self {
+            Self::Http1(_) => true,
+            Self::Http2(place) => place.opens_websockets(),
+        }
+    }
+
+    /// The WebSocket that the stamp has opened over HTTP/2 by this answer; `None` = it has not.
+    pub fn websocket(self, answer: AnswerBody) -> Option<WebSocketStream> {
+        match (self, answer) {
+            (Self::Http2(place), AnswerBody::Http2(answer)) => place.websocket(answer),
+            (Self::Http1(_) | Self::Http2(_), _) => None,
         }
     }
 

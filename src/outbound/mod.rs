@@ -10,3 +10,4 @@ pub mod pool;
 pub mod probe;
 pub mod resolve;
 mod stream;
+pub mod websocket;

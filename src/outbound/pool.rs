@@ -63,6 +63,9 @@ pub enum Wanted {
 pub enum Purpose {
     /// A request and its answer.
     Exchange,
+    /// To open a WebSocket: by extended CONNECT (RFC 8441) over HTTP/2 where the stamp says that it can, else by a
+    /// switch.
+    WebSocket,
     /// To switch to another protocol, as only HTTP/1.1 can (RFC 9113, section 8.6).
     Switch,
 }
@@ -87,8 +90,10 @@ impl Wish<'_> {
     fn takes(self, policy: &PoolPolicy, offer: Offer) -> bool {
         match (policy.protocol, self.purpose) {
             (PoolProtocol::Http1, _) | (_, Purpose::Switch) => true,
-            (PoolProtocol::Http2OverTls, Purpose::Exchange) => offer == Offer::Http2OrHttp1,
-            (PoolProtocol::Http2InTheClear, Purpose::Exchange) => false,
+            (PoolProtocol::Http2OverTls, Purpose::Exchange | Purpose::WebSocket) => {
+                offer == Offer::Http2OrHttp1
+            }
+            (PoolProtocol::Http2InTheClear, Purpose::Exchange | Purpose::WebSocket) => false,
         }
     }
 }
@@ -102,8 +107,8 @@ pub enum TakeError {
     /// All connections are in use, and too many requests wait already or this one waited too long.
     #[error("no connection was free within the bounds")]
     Saturated,
-    /// The endpoint is spoken to in HTTP/2 alone, and that does not switch.
-    #[error("no protocol can be switched to over HTTP/2")]
+    /// The endpoint is spoken to in HTTP/2 alone, which opens `WebSockets` at most, and only where the stamp says so.
+    #[error("the protocol that is asked for cannot be had over HTTP/2 from this stamp")]
     NoSwitch,
 }
 
@@ -191,7 +196,31 @@ impl Pool {
                 // Apart, so that requests over HTTP/1.1 do not carry its size.
                 Box::pin(self.take_stream(wish, policy, clock)).await
             }
+            (PoolProtocol::Http2OverTls | PoolProtocol::Http2InTheClear, Purpose::WebSocket) => {
+                Box::pin(self.take_for_websocket(wish, policy, clock)).await
+            }
             (PoolProtocol::Http2InTheClear, Purpose::Switch) => Err(TakeError::NoSwitch),
+        }
+    }
+
+    /// A stream, if the stamp says that it opens `WebSockets` over those, else a connection that can switch.
+    async fn take_for_websocket(
+        self: &Rc<Self>,
+        wish: Wish<'_>,
+        policy: &PoolPolicy,
+        clock: Clock,
+    ) -> Result<(Link, Option<Duration>), TakeError> {
+        let (link, waited) = self.take_stream(wish, policy, clock).await?;
+        if link.opens_websockets() {
+            return Ok((link, waited));
+        }
+        drop(link);
+        match policy.protocol {
+            PoolProtocol::Http1 | PoolProtocol::Http2OverTls => {
+                let purpose = Purpose::Switch;
+                self.take_whole(Wish { purpose, ..wish }, policy, clock).await
+            }
+            PoolProtocol::Http2InTheClear => Err(TakeError::NoSwitch),
         }
     }
 
@@ -258,7 +287,7 @@ impl Pool {
     async fn take_freed(&self, wish: Wish<'_>, policy: &PoolPolicy, now: Moment) -> Option<Link> {
         let place = match (policy.protocol, wish.purpose) {
             (PoolProtocol::Http1, _) | (_, Purpose::Switch) => None,
-            (PoolProtocol::Http2OverTls | PoolProtocol::Http2InTheClear, Purpose::Exchange) => {
+            (PoolProtocol::Http2OverTls | PoolProtocol::Http2InTheClear, _) => {
                 self.shared.place(policy, wish.tls, now)
             }
         };

@@ -29,14 +29,14 @@ use super::deadline::Deadline;
 use super::error::ProxyError;
 use super::flights::Flight;
 use super::rpc::Manner;
-use super::tunnel::{self, Protocol, Tunnel};
-use super::upgrade::Switch;
+use super::tunnel::{self, Tunnel};
+use super::upgrade::{self, Switch};
 use super::worker::{Worker, WorkerView};
 use super::{Client, Head, Served, headers, hop, rpc};
 use crate::outbound::answer::AnswerBody;
 use crate::outbound::body::{BodySource, RequestBody};
 use crate::outbound::link::Link;
-use crate::outbound::pool::{Load, Pool, Purpose, Wanted, Wish};
+use crate::outbound::pool::{Load, Pool, Wanted, Wish};
 use crate::state::{AttemptReport, EndpointCell, InFlight, Shortage, TenantPlace, Trial};
 use crate::tls::UpstreamTls;
 
@@ -419,7 +419,7 @@ impl Call<'_> {
         let flight = flights.enter((entered, place.cell.number), of, self.body.as_ref(), began);
         self.note(view, place, began, ending);
         let connect_timeout = view.live.timeouts.connect;
-        let purpose = if self.head.upgrade.is_some() { Purpose::Switch } else { Purpose::Exchange };
+        let purpose = upgrade::purpose(&self.head);
         let (wanted, tls) = (course.wanted, place.tls);
         let wish = Wish { purpose, wanted, tls, began, connect_timeout };
         let link = self.take_link(view, place, course, wish).await?;
@@ -501,6 +501,9 @@ impl Call<'_> {
             self.head.uri.clone()
         };
         *request.headers_mut() = fields;
+        if version == Version::HTTP_2 && self.head.upgrade.is_some() {
+            upgrade::connect(&mut request);
+        }
         request
     }
 
@@ -511,7 +514,11 @@ impl Call<'_> {
         got: Got,
         ending: &mut Ending,
     ) -> Result<Served, ProxyError> {
-        if got.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let status = got.response.status();
+        let is_opened = got.link.version() == Version::HTTP_2
+            && self.head.upgrade.is_some()
+            && status.is_success();
+        if status == StatusCode::SWITCHING_PROTOCOLS || is_opened {
             return self.switch(got, ending);
         }
         if self.switch.as_ref().is_some_and(|switch| switch.forbids(got.response.status())) {
@@ -545,20 +552,16 @@ impl Call<'_> {
         Ok(Served::Answered(Response::from_parts(parts, Box::new(from))))
     }
 
-    /// 101: only what the client asked for.
+    /// 101, or what it is over HTTP/2: only what the client asked for.
     fn switch(&mut self, got: Got, ending: &mut Ending) -> Result<Served, ProxyError> {
-        let Got { mut response, load, mut flight, link } = got;
+        let Got { response, load, mut flight, link } = got;
         link.read_at_most(usize::MAX);
         let asked = self.head.upgrade.take().and_then(|_| self.switch.take());
-        let agreed = response.headers().get(http::header::UPGRADE).cloned();
-        let (Some(switch), Some(agreed)) = (asked, agreed) else {
-            return Err(ProxyError::UpstreamProtocol);
-        };
-        let protocol = Protocol::of(&agreed);
-        let stamp = hyper::upgrade::on(&mut response);
-        let (mut parts, _) = response.into_parts();
+        let switch = asked.ok_or(ProxyError::UpstreamProtocol)?;
+        let (mut parts, stamp, agreed) = upgrade::agreement(response, link)?;
+        let protocol = agreed.protocol();
         headers::strip_answer(&mut parts.headers);
-        let client = switch.agree(&mut parts, agreed)?;
+        let client = switch.agree(&self.head, &mut parts, agreed)?;
         let Some(mut record) = ending.record.take() else { return Err(ProxyError::Internal) };
         record.status = parts.status.as_u16();
         flight.become_tunnel();

@@ -1,20 +1,21 @@
-//! A connection that switched protocols (WebSocket and others): bytes pass both ways until a side
-//! ends or the stamp's drain demands it. Of a WebSocket the frames are followed, not read, so that
+//! A connection that switched protocols (WebSocket and others), or a stream that became one: bytes pass both
+//! ways until a side ends or the stamp's drain demands it. Of a WebSocket the frames are followed, not read, so that
 //! the gateway can say goodbye between two of them.
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use stamp_core::websocket::{self, GOING_AWAY, SERVICE_RESTART};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::flights::{End, Flight};
 use super::line::Line;
 use super::record::Record;
 use crate::outbound::pool::Load;
+use crate::outbound::websocket::WebSocketStream;
 
 mod pump;
 
@@ -27,7 +28,7 @@ const FAREWELL_WITHIN: Duration = Duration::from_secs(3);
 
 /// What a tunnel carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub(super) enum Tunnelled {
     /// RFC 6455.
     WebSocket,
     /// Something else, of which nothing is known.
@@ -37,15 +38,32 @@ pub(super) enum Protocol {
 /// Both ends of a tunnel, and what it holds while it lives.
 pub(super) struct Tunnel {
     pub(super) client: OnUpgrade,
-    pub(super) stamp: OnUpgrade,
-    pub(super) protocol: Protocol,
+    pub(super) stamp: StampEnd,
+    pub(super) protocol: Tunnelled,
     pub(super) flight: Flight,
     pub(super) load: Load,
     pub(super) record: Box<Record>,
     pub(super) line: Line,
 }
 
-impl Protocol {
+/// The stamp's end of a tunnel.
+pub(super) enum StampEnd {
+    /// A connection of HTTP/1.1 that switches.
+    Connection(OnUpgrade),
+    /// A stream of HTTP/2.
+    Stream(Box<WebSocketStream>),
+}
+
+impl StampEnd {
+    async fn side(self) -> hyper::Result<Side> {
+        Ok(match self {
+            Self::Connection(upgrade) => Side::new(Box::new(TokioIo::new(upgrade.await?))),
+            Self::Stream(stream) => Side::new(stream),
+        })
+    }
+}
+
+impl Tunnelled {
     /// What the value of `Upgrade` names.
     pub(super) fn of(upgrade: &http::HeaderValue) -> Self {
         let is_websocket = upgrade.as_bytes().eq_ignore_ascii_case(b"websocket");
@@ -61,8 +79,8 @@ pub(super) fn run(tunnel: Tunnel) {
 
 async fn pass(tunnel: Tunnel) {
     let Tunnel { client, stamp, protocol, flight, load, mut record, line: _ } = tunnel;
-    let (client, stamp) = match tokio::try_join!(client, stamp) {
-        Ok(both) => both,
+    let (client, stamp) = match tokio::try_join!(client, stamp.side()) {
+        Ok((client, stamp)) => (Side::new(Box::new(TokioIo::new(client))), stamp),
         Err(error) => {
             tracing::debug!(%error, "a switch of protocols did not come about");
             record.why_broken = Some("switch_failed");
@@ -79,7 +97,7 @@ async fn pass(tunnel: Tunnel) {
         Passed::Broke => record.why_broken = Some("tunnel_broke_off"),
         Passed::MustEnd(end) => {
             record.why_broken = Some("stamp_drained");
-            if protocol == Protocol::WebSocket && end == End::Politely {
+            if protocol == Tunnelled::WebSocket && end == End::Politely {
                 ends.say_goodbye(&flight).await;
             }
         }
@@ -108,19 +126,24 @@ struct Ends {
     down: Pump,
 }
 
+/// Bytes both ways.
+trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+
 /// One side's connection.
 struct Side {
-    io: TokioIo<Upgraded>,
+    io: Box<dyn Duplex>,
     /// It was told that nothing more comes.
     is_shut: bool,
 }
 
 impl Side {
-    fn new(upgraded: Upgraded) -> Self {
-        Self { io: TokioIo::new(upgraded), is_shut: false }
+    fn new(io: Box<dyn Duplex>) -> Self {
+        Self { io, is_shut: false }
     }
 
-    fn io(&mut self) -> Pin<&mut TokioIo<Upgraded>> {
+    fn io(&mut self) -> Pin<&mut Box<dyn Duplex>> {
         Pin::new(&mut self.io)
     }
 
@@ -131,12 +154,12 @@ impl Side {
 }
 
 impl Ends {
-    fn new(protocol: Protocol, client: Upgraded, stamp: Upgraded) -> Self {
+    fn new(protocol: Tunnelled, client: Side, stamp: Side) -> Self {
         let pump = match protocol {
-            Protocol::WebSocket => Pump::of_frames,
-            Protocol::Other => Pump::of_bytes,
+            Tunnelled::WebSocket => Pump::of_frames,
+            Tunnelled::Other => Pump::of_bytes,
         };
-        Self { client: Side::new(client), stamp: Side::new(stamp), up: pump(), down: pump() }
+        Self { client, stamp, up: pump(), down: pump() }
     }
 
     fn poll_pass(&mut self, context: &mut Context<'_>) -> Poll<Passed> {

@@ -9,11 +9,11 @@ use crate::harness::script::{Script, plain};
 use crate::http2::pair;
 
 /// A frame as a client sends it: "hello", masked with zeros.
-const HELLO: &[u8] = &[0x81, 0x85, 0, 0, 0, 0, b'h', b'e', b'l', b'l', b'o'];
+pub const HELLO: &[u8] = &[0x81, 0x85, 0, 0, 0, 0, b'h', b'e', b'l', b'l', b'o'];
 /// A close frame with code 1012, as a server sends it.
-const RESTART: &[u8] = &[0x88, 2, 0x03, 0xf4];
+pub const RESTART: &[u8] = &[0x88, 2, 0x03, 0xf4];
 
-async fn open(client: &mut Http2, protocol: &str) -> u32 {
+pub async fn open(client: &mut Http2, protocol: &str) -> u32 {
     let fields = [
         (":method", "CONNECT"),
         (":protocol", protocol),
@@ -25,7 +25,7 @@ async fn open(client: &mut Http2, protocol: &str) -> u32 {
     client.open(0, &fields).await
 }
 
-async fn opened(pair: &Pair) -> (Http2, u32) {
+pub async fn opened(pair: &Pair) -> (Http2, u32) {
     pair.a.plays_once(Script::Upgrade);
     let mut client = Http2::connect(pair.gateway.data).await;
     let stream = open(&mut client, "websocket").await;

@@ -82,4 +82,5 @@ mod tokens;
 mod upgrade;
 mod upstream_http2;
 mod upstream_http2_frames;
+mod upstream_http2_websocket;
 mod upstream_tls;

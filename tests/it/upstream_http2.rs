@@ -2,6 +2,7 @@
 
 use tokio::task::JoinSet;
 
+use crate::connections::upgrade;
 use crate::harness::client::{Answer, Client};
 use crate::harness::deadline::{eventually, settled, ticks};
 use crate::harness::gateway::Plan;
@@ -338,10 +339,10 @@ async fn a_body_passes_from_http2_to_http2() {
 }
 
 #[tokio::test]
-async fn no_protocol_is_switched_to_over_http2_in_the_clear() {
+async fn no_websocket_is_opened_where_the_stamp_does_not_say_that_it_can() {
     let pair = pair_of(H2C).await;
-    let request = get(ACME, "/").header("Connection", "upgrade").header("Upgrade", "websocket");
-    pair.gateway.send(&request).await.assert_problem(501, "upgrade_not_supported");
+    let answer = pair.gateway.send(&upgrade(ACME)).await;
+    answer.assert_problem(501, "upgrade_not_supported");
     assert_eq!(pair.a.count(), 0);
 }
 
@@ -356,7 +357,7 @@ async fn a_stamp_of_http2_is_probed_in_http2() {
 }
 
 /// a over TLS, agreeing on one of these protocols.
-async fn over_tls(protocols: &[&str]) -> Pair {
+pub async fn over_tls(protocols: &[&str]) -> Pair {
     let authority = Authority::new();
     let (a, b) = (Stamp::start("a").await, Stamp::start("b").await);
     a.presents(authority.issues("stamp.a.internal").served_over(protocols));
@@ -371,7 +372,7 @@ async fn over_tls(protocols: &[&str]) -> Pair {
 }
 
 #[tokio::test]
-async fn over_tls_http2_is_agreed_on_and_a_switch_goes_over_http1() {
+pub async fn over_tls_http2_is_agreed_on_and_a_switch_goes_over_http1() {
     let pair = over_tls(&["h2", "http/1.1"]).await;
     let answer = pair.gateway.get(ACME, "/").await;
     assert_eq!((answer.status, answer.served_by()), (200, "a".into()));

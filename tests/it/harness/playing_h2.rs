@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use h2::ext::Protocol;
 use h2::server::{self, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
@@ -18,11 +19,15 @@ type Answering = SendResponse<Bytes>;
 
 /// Serves streams until the connection ends.
 pub async fn serve(stream: Stream, shared: Arc<Shared>) {
-    let streams_max = shared.state.lock().unwrap().streams_max;
-    let handshake = server::Builder::new()
-        .max_concurrent_streams(streams_max)
-        .enable_connect_protocol()
-        .handshake(stream);
+    let mut builder = server::Builder::new();
+    {
+        let state = shared.state.lock().unwrap();
+        builder.max_concurrent_streams(state.streams_max);
+        if state.opens_websockets {
+            builder.enable_connect_protocol();
+        }
+    }
+    let handshake = builder.handshake(stream);
     let Ok(mut connection) = handshake.await else { return };
     let mut streams = JoinSet::new();
     let mut number = None;
@@ -68,8 +73,11 @@ fn read_head(request: Request<RecvStream>) -> (Head, RecvStream) {
         (":authority", parts.uri.authority().map_or("", |authority| authority.as_str())),
     ];
     let pseudo = pseudo.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let protocol = parts.extensions.get::<Protocol>().map(Protocol::as_str);
+    let protocol = protocol.map(|protocol| (":protocol".to_owned(), protocol.to_owned()));
     let fields = pairs(&parts.headers);
-    (Head { first_line, headers: [pseudo.to_vec(), fields].concat() }, body)
+    let headers = pseudo.into_iter().chain(protocol).chain(fields).collect();
+    (Head { first_line, headers }, body)
 }
 
 fn pairs(fields: &HeaderMap) -> Vec<(String, String)> {
@@ -91,7 +99,7 @@ impl Playing {
         mut body: RecvStream,
         mut answering: Answering,
     ) -> Result<(), h2::Error> {
-        if script.reads_first() && !matches!(script, Script::Grpc | Script::Refuse | Script::Hang) {
+        if self.reads_first(&script) {
             self.read(&mut body).await?;
         }
         match script {
@@ -123,33 +131,45 @@ impl Playing {
                 let reset = ("reset".to_owned(), u32::from(reason).to_string());
                 self.shared.state.lock().unwrap().seen[self.place].trailers.push(reset);
             }
-            Script::EchoAs(status) => self.echo(status, &mut answering)?,
+            Script::EchoAs(status) => self.declines(status, body, &mut answering).await?,
             Script::Echo
             | Script::EchoAndClose
             | Script::EchoAndCloseUnsaid
             | Script::CloseWhenReused => self.echo(200, &mut answering)?,
-            Script::Download(length) => {
-                let mut stream = answering.send_response(ok("text/plain"), false)?;
-                let mut sent = 0;
-                while sent < length {
-                    let next = usize::try_from((length - sent).min(251 << 6)).unwrap();
-                    send(&mut stream, block(sent, next)).await?;
-                    sent += u64::try_from(next).unwrap();
-                }
-                stream.send_data(Bytes::new(), true)?;
-            }
+            Script::Download(length) => download(length, &mut answering).await?,
             Script::Stream(feed) => stream_out(feed, &mut answering).await?,
             Script::Grpc => self.rpc(body, &mut answering).await?,
+            Script::Upgrade => self.websocket(body, &mut answering).await?,
             Script::Raw(_)
             | Script::RawAndClose(_)
             | Script::RawAndLater(..)
             | Script::RawBeforeBody(_)
-            | Script::RawUnread(_)
-            | Script::Upgrade => {
+            | Script::RawUnread(_) => {
                 panic!("{script:?} is of HTTP/1.1")
             }
         }
         Ok(())
+    }
+
+    /// Is the request read before the script says anything?
+    fn reads_first(&self, script: &Script) -> bool {
+        let is_stream = matches!(script, Script::Grpc | Script::Refuse | Script::Hang);
+        script.reads_first() && !is_stream && !self.is_connect()
+    }
+
+    fn is_connect(&self) -> bool {
+        self.seen().method() == "CONNECT"
+    }
+
+    /// An echo, after which whoever wanted to open the stream ends it.
+    async fn declines(
+        &self,
+        status: u16,
+        mut body: RecvStream,
+        answering: &mut Answering,
+    ) -> Result<(), h2::Error> {
+        self.echo(status, answering)?;
+        if self.is_connect() { self.read(&mut body).await } else { Ok(()) }
     }
 
     fn seen(&self) -> super::stamp::Seen {
@@ -190,16 +210,47 @@ impl Playing {
         Ok(())
     }
 
-    /// What comes goes back, piece by piece; then the status.
-    async fn rpc(&self, mut body: RecvStream, answering: &mut Answering) -> Result<(), h2::Error> {
-        let mut stream = answering.send_response(ok("application/grpc"), false)?;
+    /// What comes goes back, piece by piece, until it is this.
+    async fn echo_until(
+        &self,
+        last: &[u8],
+        body: &mut RecvStream,
+        stream: &mut SendStream<Bytes>,
+    ) -> Result<bool, h2::Error> {
         while let Some(bytes) = body.data().await {
             let bytes = bytes?;
             self.shared.keep(self.place, &bytes);
             body.flow_control().release_capacity(bytes.len())?;
-            send(&mut stream, bytes.to_vec()).await?;
+            if bytes == last {
+                return Ok(true);
+            }
+            send(stream, bytes.to_vec()).await?;
         }
-        self.ended(&mut body).await?;
+        self.ended(body).await.map(|()| false)
+    }
+
+    /// An echo, which `bye` ends as some do: the stamp says its end, and then resets what the client may still say.
+    async fn websocket(
+        &self,
+        mut body: RecvStream,
+        answering: &mut Answering,
+    ) -> Result<(), h2::Error> {
+        let answer = Response::builder().header("sec-websocket-protocol", "chat").body(()).unwrap();
+        let mut stream = answering.send_response(answer, false)?;
+        let leaves = self.echo_until(b"bye", &mut body, &mut stream).await?;
+        stream.send_data(Bytes::new(), true)?;
+        if leaves {
+            // So that the end is sent before the reset takes its place.
+            tokio::task::yield_now().await;
+            stream.send_reset(Reason::NO_ERROR);
+        }
+        Ok(())
+    }
+
+    /// What comes goes back; then the status.
+    async fn rpc(&self, mut body: RecvStream, answering: &mut Answering) -> Result<(), h2::Error> {
+        let mut stream = answering.send_response(ok("application/grpc"), false)?;
+        self.echo_until(b"", &mut body, &mut stream).await?;
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", "0".parse().unwrap());
         trailers.insert("x-stamp-id", "spoofed".parse().unwrap());
@@ -209,6 +260,17 @@ impl Playing {
 
 fn ok(content_type: &str) -> Response<()> {
     Response::builder().header("content-type", content_type).body(()).unwrap()
+}
+
+async fn download(length: u64, answering: &mut Answering) -> Result<(), h2::Error> {
+    let mut stream = answering.send_response(ok("text/plain"), false)?;
+    let mut sent = 0;
+    while sent < length {
+        let next = usize::try_from((length - sent).min(251 << 6)).unwrap();
+        send(&mut stream, block(sent, next)).await?;
+        sent += u64::try_from(next).unwrap();
+    }
+    stream.send_data(Bytes::new(), true)
 }
 
 async fn stream_out(feed: Feed, answering: &mut Answering) -> Result<(), h2::Error> {

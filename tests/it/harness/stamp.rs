@@ -108,6 +108,8 @@ pub struct State {
     pub resumed: usize,
     /// The most streams that a connection of HTTP/2 allows.
     pub streams_max: u32,
+    /// Connections of HTTP/2 say that their streams may be `WebSockets`.
+    pub opens_websockets: bool,
     pub healthy: bool,
     /// So many probes to come are answered with 503 besides.
     pub bad_probes: usize,
@@ -196,6 +198,7 @@ impl Stamp {
             refused: 0,
             resumed: 0,
             streams_max: 100,
+            opens_websockets: false,
             healthy: true,
             bad_probes: 0,
             seen: Vec::new(),
@@ -263,6 +266,11 @@ impl Stamp {
     /// From now on, new connections of HTTP/2 allow so many streams.
     pub fn allows_streams(&self, streams_max: u32) {
         self.change(|state| state.streams_max = streams_max);
+    }
+
+    /// From now on, new connections of HTTP/2 say that their streams may be `WebSockets`.
+    pub fn opens_websockets(&self) {
+        self.change(|state| state.opens_websockets = true);
     }
 
     /// Says GOAWAY on every connection of HTTP/2: what has come is answered, and no more is taken.
