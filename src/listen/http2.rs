@@ -191,16 +191,17 @@ struct Tasks {
 
 /// The task of a stream. By name, since an async block would hold what it awaits twice (1,024 bytes a stream, measured).
 struct Task<F> {
-    _open: Open,
+    task: F,
     /// `None` = it is the task of a tunnel.
     stream: Option<Rc<Stream>>,
-    task: F,
+    /// Counted as long as what it counts is there.
+    _open: Open,
 }
 
 impl<F: Future<Output = ()> + Unpin + 'static> Executor<F> for Tasks {
     fn execute(&self, task: F) {
         let (open, stream) = (self.streams.enter(), self.streams.take_begun());
-        tokio::task::spawn_local(Task { _open: open, stream, task });
+        tokio::task::spawn_local(Task { task, stream, _open: open });
     }
 }
 

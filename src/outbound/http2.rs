@@ -155,6 +155,11 @@ impl Connection {
         u32::try_from(allowed).unwrap_or(u32::MAX).min(self.streams_max.get())
     }
 
+    /// Does the stamp open `WebSockets` over its streams (RFC 8441, section 3)?
+    pub(super) fn opens_websockets(&self) -> bool {
+        self.sender.is_extended_connect_protocol_enabled()
+    }
+
     /// Since when it has no streams; `None` = it has.
     pub(super) fn idle_since(&self) -> Option<Moment> {
         (self.tally.streams.get() == 0).then(|| self.tally.idle_since.get())
@@ -184,19 +189,19 @@ impl fmt::Debug for Connection {
 }
 
 impl Place {
-    /// The connection.
+    /// How its connection came about.
     pub(super) fn made(&self) -> &Made {
         &self.connection.made
+    }
+
+    /// May it become a WebSocket?
+    pub(super) fn opens_websockets(&self) -> bool {
+        self.connection.opens_websockets()
     }
 
     /// Streams that were opened before this one.
     pub(super) const fn before(&self) -> u32 {
         self.before
-    }
-
-    /// Does the stamp open `WebSockets` over its streams (RFC 8441, section 3)?
-    pub(super) fn opens_websockets(&self) -> bool {
-        self.connection.sender.is_extended_connect_protocol_enabled()
     }
 
     /// The WebSocket that the stamp has opened by this answer; `None` = none was asked for.

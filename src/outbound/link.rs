@@ -25,7 +25,7 @@ use super::stream::{self, Counted, Stream};
 use super::websocket::WebSocketStream;
 use crate::clock::Clock;
 use crate::socket;
-use crate::tls::{Offer, UpstreamTls};
+use crate::tls::{self, Offer, UpstreamTls};
 
 pub use super::stream::LinkBytes;
 
@@ -103,6 +103,11 @@ pub enum ConnectError {
 impl ConnectError {
     fn socket(error: io::Error) -> Self {
         Self::Socket(Arc::new(error))
+    }
+
+    /// Did the endpoint refuse the handshake since it does not speak what it was offered?
+    pub(super) fn is_for_protocols(&self) -> bool {
+        matches!(self, Self::Tls(error) if tls::is_refusal_of_protocols(error))
     }
 
     pub(super) fn http2(error: h2::Error) -> Self {

@@ -42,6 +42,8 @@ pub struct Pool {
     mailboxes: Arc<Mailboxes>,
     resting: RefCell<VecDeque<Resting>>,
     shared: Shared,
+    /// The same for `WebSockets`: one that lasts for hours keeps no connection that others wait for.
+    for_websockets: Shared,
     room: Rc<Room>,
     load: Cell<u32>,
     silence: Cell<Silence>,
@@ -121,6 +123,7 @@ impl Pool {
             mailboxes,
             resting: RefCell::new(VecDeque::new()),
             shared: Shared::default(),
+            for_websockets: Shared::default(),
             room: Rc::default(),
             load: Cell::new(0),
             silence: Cell::default(),
@@ -172,7 +175,7 @@ impl Pool {
 
     /// Connections at rest.
     pub fn resting(&self) -> usize {
-        self.resting.borrow().len() + self.shared.idle()
+        self.resting.borrow().len() + self.shared.idle() + self.for_websockets.idle()
     }
 
     /// Counts a request in until the guard is dropped.
@@ -210,17 +213,30 @@ impl Pool {
         policy: &PoolPolicy,
         clock: Clock,
     ) -> Result<(Link, Option<Duration>), TakeError> {
-        let (link, waited) = self.take_stream(wish, policy, clock).await?;
-        if link.opens_websockets() {
-            return Ok((link, waited));
+        let known = self.shared.opens_websockets();
+        let mut waited = None;
+        if known.or_else(|| self.for_websockets.opens_websockets()) != Some(false) {
+            let taken = self.take_stream(wish, policy, clock).await?;
+            if taken.0.opens_websockets() {
+                return Ok(taken);
+            }
+            waited = taken.1;
         }
-        drop(link);
         match policy.protocol {
             PoolProtocol::Http1 | PoolProtocol::Http2OverTls => {
-                let purpose = Purpose::Switch;
-                self.take_whole(Wish { purpose, ..wish }, policy, clock).await
+                let wish = Wish { purpose: Purpose::Switch, ..wish };
+                let (link, more) = self.take_whole(wish, policy, clock).await?;
+                Ok((link, more.or(waited)))
             }
             PoolProtocol::Http2InTheClear => Err(TakeError::NoSwitch),
+        }
+    }
+
+    /// The connections over HTTP/2 that serve such a wish.
+    const fn shared(&self, purpose: Purpose) -> &Shared {
+        match purpose {
+            Purpose::Exchange | Purpose::Switch => &self.shared,
+            Purpose::WebSocket => &self.for_websockets,
         }
     }
 
@@ -252,8 +268,15 @@ impl Pool {
             }
         };
         // Apart, so that requests over a connection that rested do not carry its size (1.3 KB).
-        let link = Box::pin(connect_http1(self.destination(wish), permit, clock)).await?;
-        Ok((Link::Http1(link), waited))
+        let made = Box::pin(connect_http1(self.destination(wish), permit, clock)).await;
+        match made {
+            Ok(link) => Ok((Link::Http1(link), waited)),
+            // It speaks HTTP/2 alone, as it may, and nothing is wrong with it.
+            Err(error) if wish.purpose == Purpose::Switch && error.is_for_protocols() => {
+                Err(TakeError::NoSwitch)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn destination(&self, wish: Wish<'_>) -> Destination {
@@ -288,7 +311,7 @@ impl Pool {
         let place = match (policy.protocol, wish.purpose) {
             (PoolProtocol::Http1, _) | (_, Purpose::Switch) => None,
             (PoolProtocol::Http2OverTls | PoolProtocol::Http2InTheClear, _) => {
-                self.shared.place(policy, wish.tls, now)
+                self.shared(wish.purpose).place(policy, wish.tls, now)
             }
         };
         match place {
@@ -386,6 +409,7 @@ impl Pool {
             !resting.link.is_over() && now.since(resting.since) < policy.idle_timeout
         });
         self.shared.sweep(policy, now);
+        self.for_websockets.sweep(policy, now);
         if self.is_needed_elsewhere() {
             self.shed();
         }
@@ -395,7 +419,7 @@ impl Pool {
     /// use, takes no more streams of one of them.
     pub fn shed(&self) {
         self.resting.borrow_mut().clear();
-        let was_at_rest = self.shared.close_idle();
+        let was_at_rest = self.shared.close_idle() | self.for_websockets.close_idle();
         if !was_at_rest && self.is_needed_elsewhere() {
             self.shared.give_one_up();
         }

@@ -10,7 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::http2::Place;
 
-/// A stream that a stamp has opened as a WebSocket. To drop it resets what is not at its end.
+/// A stream that a stamp has opened as a WebSocket. To drop it resets it unless both sides have ended, and what was
+/// not sent by then is lost, as where a socket is reset.
 #[derive(Debug)]
 pub struct WebSocketStream {
     sender: SendStream<Bytes>,

@@ -5,7 +5,7 @@
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version, response};
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
@@ -49,15 +49,25 @@ pub(super) fn purpose(head: &Head) -> Purpose {
     let opens_websocket = Tunnelled::of(upgrade) == Tunnelled::WebSocket
         && head.method == Method::GET
         && head.length == Length::Said(0)
-        && head.headers.contains_key(header::SEC_WEBSOCKET_KEY);
+        && has_key(&head.headers);
     if opens_websocket { Purpose::WebSocket } else { Purpose::Switch }
+}
+
+/// Is there one key of sixteen bytes (RFC 6455, section 4.2.1)? Over HTTP/2 no stamp sees it, to judge that.
+fn has_key(fields: &HeaderMap) -> bool {
+    let mut keys = fields.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    let (Some(key), None) = (keys.next(), keys.next()) else { return false };
+    BASE64_STANDARD.decode(key.as_bytes()).is_ok_and(|key| key.len() == 16)
 }
 
 /// Makes of a request that opens a WebSocket what it is over HTTP/2 (RFC 8441, section 5).
 pub(super) fn connect<B>(request: &mut Request<B>) {
     *request.method_mut() = Method::CONNECT;
     request.extensions_mut().insert(h2::ext::Protocol::from_static(WEBSOCKET));
-    request.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
+    // What flows is no body, whatever length a client said for the one that it does not have.
+    for name in [header::SEC_WEBSOCKET_KEY, header::CONTENT_LENGTH] {
+        request.headers_mut().remove(name);
+    }
 }
 
 /// What a stamp answers to a handshake if it has understood (RFC 6455, section 4.2.2).

@@ -223,18 +223,31 @@ impl UpstreamTls {
 /// 8446, section 4.4.2.4).
 #[must_use]
 pub fn is_refusal_of_our_certificate(error: &io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let Some(rustls::Error::AlertReceived(alert)) = inner else { return false };
     matches!(
-        *alert,
-        AlertDescription::CertificateRequired
-            | AlertDescription::BadCertificate
-            | AlertDescription::UnsupportedCertificate
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnknownCA
+        alert(error),
+        Some(
+            AlertDescription::CertificateRequired
+                | AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::CertificateRevoked
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnknownCA
+        )
     )
+}
+
+/// Did the peer refuse a handshake since it speaks none of the protocols that it was offered (RFC 7301, section 3.2)?
+#[must_use]
+pub fn is_refusal_of_protocols(error: &io::Error) -> bool {
+    alert(error) == Some(AlertDescription::NoApplicationProtocol)
+}
+
+/// What the peer said when it ended a session.
+fn alert(error: &io::Error) -> Option<AlertDescription> {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::AlertReceived(alert)) = inner else { return None };
+    Some(*alert)
 }
 
 impl fmt::Display for UpstreamTls {

@@ -54,7 +54,34 @@ async fn a_client_over_http1_has_a_stream_of_the_stamp() {
         assert_eq!(head.header(name), None, "{name}");
     }
     assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "a");
-    assert_eq!(pair.a.connections(), 1, "a stream beside it");
+    assert_eq!(pair.a.connections(), 2, "it keeps no connection that others use");
+    let other = tunnelling(&pair).await;
+    assert_eq!(pair.a.connections(), 2, "but they share theirs");
+    drop(other);
+}
+
+#[tokio::test]
+async fn a_client_that_says_how_long_its_body_is_not_has_one_too() {
+    let pair = scene().await;
+    pair.a.plays_once(Script::Upgrade);
+    let mut client = pair.gateway.connect().await;
+    client.send(upgrade(ACME).header("Content-Length", "0").bytes()).await;
+    assert_eq!(client.head().await.status().unwrap(), 101);
+    client.send(HELLO).await;
+    assert_eq!(client.exactly(HELLO.len()).await, HELLO);
+    assert_eq!(pair.a.only().head.header("content-length"), None);
+}
+
+#[tokio::test]
+async fn who_asks_for_what_a_stamp_over_tls_does_not_speak_says_nothing_of_it() {
+    let pair = over_tls(&["h2"]).await;
+    for _ in 0..8 {
+        let answer = pair.gateway.send(&upgrade(ACME)).await;
+        answer.assert_problem(501, "upgrade_not_supported");
+    }
+    let other = get(ACME, "/").header("Connection", "upgrade").header("Upgrade", "other");
+    pair.gateway.send(&other).await.assert_problem(501, "upgrade_not_supported");
+    assert_eq!(pair.gateway.get(ACME, "/").await.served_by(), "a", "no breaker opened");
 }
 
 #[tokio::test]
@@ -170,8 +197,11 @@ async fn nothing_but_a_websocket_is_opened_over_http2() {
     let pair = scene().await;
     let switch =
         |protocol| get(ACME, "/").header("Connection", "upgrade").header("Upgrade", protocol);
-    // Without a key there is nothing that a client could be told.
-    for request in [switch("other"), switch("websocket")] {
+    // Without a key there is nothing that a client could be told, and a bad one no stamp would see.
+    let keyless = switch("websocket");
+    let short = switch("websocket").header("Sec-WebSocket-Key", "c2hvcnQ=");
+    let doubled = upgrade(ACME).header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+    for request in [switch("other"), keyless, short, doubled] {
         pair.gateway.send(&request).await.assert_problem(501, "upgrade_not_supported");
     }
     assert_eq!(pair.a.count(), 0);

@@ -79,6 +79,11 @@ impl Shared {
         open.iter().find_map(Connection::place)
     }
 
+    /// Does the endpoint open `WebSockets` over streams? `None` = nothing that is open tells.
+    pub(super) fn opens_websockets(&self) -> Option<bool> {
+        self.open.borrow().last().map(|connection| connection.opens_websockets())
+    }
+
     /// One that is being made, and will have room for one more.
     pub(super) fn making_with_room(&self) -> Option<Rc<Making>> {
         let making = self.making.borrow();

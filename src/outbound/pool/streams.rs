@@ -32,7 +32,7 @@ impl Pool {
             if let Some(link) = self.take_freed(wish, policy, clock.now()).await {
                 return Ok((link, waited));
             }
-            let making = match self.shared.making_with_room() {
+            let making = match self.shared(wish.purpose).making_with_room() {
                 Some(making) => making,
                 None => match Arc::clone(&self.cell.connections).try_acquire_owned() {
                     Ok(permit) => self.make(wish, permit, clock),
@@ -58,24 +58,25 @@ impl Pool {
         permit: OwnedSemaphorePermit,
         clock: Clock,
     ) -> Rc<Making> {
-        let making = self.shared.begin();
+        let purpose = wish.purpose;
+        let making = self.shared(purpose).begin();
         let (pool, ended) = (Rc::clone(self), Rc::clone(&making));
         let destination = self.destination(wish);
         tokio::task::spawn_local(async move {
             let room = Rc::clone(&pool.room);
             let outcome = match connect_http2(&destination, room, permit, clock).await {
                 Ok(Connected::Http2(connection)) => {
-                    pool.shared.add(connection);
+                    pool.shared(purpose).add(connection);
                     Ok(())
                 }
                 Ok(Connected::Http1(link)) => {
-                    pool.shared.knows_no_streams();
+                    pool.shared(purpose).knows_no_streams();
                     pool.resting.borrow_mut().push_back(Resting { link, since: clock.now() });
                     Ok(())
                 }
                 Err(error) => Err(error),
             };
-            pool.shared.end(&ended, outcome);
+            pool.shared(purpose).end(&ended, outcome);
             pool.room.freed.notify_waiters();
         });
         making
