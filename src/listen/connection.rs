@@ -156,7 +156,7 @@ impl Connection {
         drop(tokio::time::timeout(LAST_WORD, word).await);
     }
 
-    fn count(&self, error: &ProxyError) {
+    pub(super) fn count(&self, error: &ProxyError) {
         let code = respond::told_of(error).code;
         let mut counts = self.worker.counts();
         *counts.stamp(None).errors.entry(code).or_default() += 1;

@@ -14,11 +14,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::{Builder, UpgradeableConnection};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
+use stamp_core::framing::FramingError;
 
 use super::connection::{Connection, Drive, Ended, Watch};
 use crate::proxy::line::Line;
 use crate::proxy::wire::{ClientSocket, Phase, Wire, WireState};
 use crate::proxy::{Client, ProxyError};
+use crate::settings::Protocol;
 
 /// hyper's own limits lie above ours, so that ours speak. As much of an answer is kept for a client
 /// that does not take it: hyper's own value, 408 KiB, made of 1,000 slow readers 176 MB.
@@ -64,9 +66,17 @@ impl Connection {
         let mut connection = Http1 { builder, service, side };
         let ended = self.watch(&mut connection, Watch::new(self, &state, None)).await;
         let last_word = match ended {
-            Ended::ByHyper if state.phase() == Phase::Head => {
-                state.refused().map(ProxyError::Malformed)
-            }
+            Ended::ByHyper if state.phase() == Phase::Head => match state.refused() {
+                // It may be an invalid preface: to whoever speaks HTTP/2 an answer of HTTP/1.1 is no end (RFC 9113,
+                // section 3.4).
+                Some(error @ FramingError::NoHttp)
+                    if state.heads() == 0 && self.protocols.contains(&Protocol::Http2Clear) =>
+                {
+                    self.count(&ProxyError::Malformed(error));
+                    None
+                }
+                refused => refused.map(ProxyError::Malformed),
+            },
             Ended::TooSlow(Phase::Head) => Some(ProxyError::RequestTimeout),
             Ended::ByHyper | Ended::TooSlow(_) | Ended::Cut => None,
         };

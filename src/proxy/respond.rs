@@ -159,7 +159,7 @@ pub(crate) fn told_of(error: &ProxyError) -> Told {
 
 fn told_of_framing(error: FramingError) -> Told {
     match error {
-        FramingError::Malformed(_) => told(
+        FramingError::Malformed(_) | FramingError::NoHttp => told(
             StatusCode::BAD_REQUEST,
             "malformed_request",
             "The request is not well-formed HTTP.",

@@ -551,6 +551,27 @@ async fn what_is_no_preface_is_the_end() {
 }
 
 #[tokio::test]
+async fn where_http1_is_spoken_too_it_is_the_end_without_an_answer() {
+    let (both, http1) = (r#"["http/1.1", "h2c"]"#, r#"["http/1.1"]"#);
+    let other_version = "GET / HTTP/3.0\r\n\r\n";
+    for (protocols, first, answer) in [
+        (both, "INVALID CONNECTION PREFACE\r\n\r\n", ""),
+        (both, other_version, "HTTP/1.1 400 "),
+        (http1, "INVALID CONNECTION PREFACE\r\n\r\n", "HTTP/1.1 400 "),
+    ] {
+        let pair = Pair::planned(PAIR, |plan| plan.set("listener", "protocols", protocols)).await;
+        let mut client = Client::connect(pair.gateway.data).await;
+        client.send(first).await;
+        let told = client.closed().await;
+        assert_eq!(told.get(..answer.len()), Some(answer.as_bytes()), "{first:?} to {protocols}");
+        assert_eq!(told.is_empty(), answer.is_empty(), "{first:?} to {protocols}");
+        let counted =
+            pair.gateway.metric("stampgate_errors_total", &[("code", "malformed_request")]);
+        assert!((counted.await - 1.0).abs() < 0.5);
+    }
+}
+
+#[tokio::test]
 async fn over_tls_the_rules_are_the_same() {
     let door = Door::planned("", |plan, _| plan.set("listener", "protocols", r#"["h2"]"#)).await;
     for rule in streams().into_iter().chain(flow_control()) {

@@ -39,6 +39,9 @@ pub enum FramingError {
     /// Not HTTP/1.1, or HTTP/1.1 that two readers could take in two ways.
     #[error("{0}")]
     Malformed(&'static str),
+    /// The first line names no version of HTTP: perhaps the peer meant to speak something else.
+    #[error("the request line names no version of HTTP")]
+    NoHttp,
     /// More bytes or lines than the limits allow.
     #[error("the request head is too large")]
     HeadTooLarge,
@@ -192,6 +195,9 @@ fn read_request_line(line: &[u8], limits: HeadLimits) -> Result<(), FramingError
     let (target, version) = rest.split_at(space);
     if target.len() > limits.uri_bytes_max {
         return Err(FramingError::UriTooLong);
+    }
+    if !version.starts_with(b" HTTP/") {
+        return Err(FramingError::NoHttp);
     }
     if version != b" HTTP/1.1" && version != b" HTTP/1.0" {
         return Err(Malformed("the version is neither HTTP/1.1 nor HTTP/1.0"));

@@ -52,6 +52,7 @@ impl From<FramingError> for AnswerFault {
     fn from(error: FramingError) -> Self {
         match error {
             FramingError::Malformed(why) => Malformed(why),
+            FramingError::NoHttp => Malformed("no version of HTTP"),
             FramingError::HeadTooLarge | FramingError::UriTooLong => Self::HeadTooLarge,
         }
     }

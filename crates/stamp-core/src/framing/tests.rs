@@ -11,7 +11,7 @@ fn head(text: &str) -> Result<BodyFraming, FramingError> {
 }
 
 fn malformed(bytes: &[u8]) -> bool {
-    matches!(read_head(bytes, LIMITS), Err(Malformed(_)))
+    matches!(read_head(bytes, LIMITS), Err(Malformed(_) | FramingError::NoHttp))
 }
 
 #[test]
@@ -63,6 +63,16 @@ fn whatever_two_parsers_could_read_in_two_ways_is_refused() {
         "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA / HTTP/1.1\r\n\r\n",
     ] {
         assert!(malformed(bad.as_bytes()), "{bad:?}");
+    }
+}
+
+#[test]
+fn what_names_no_version_of_http_is_told_apart() {
+    for (line, is_http) in
+        [("A B C", false), ("GET / http/1.1", false), ("GET / HTTP/2.0", true), ("A", true)]
+    {
+        let error = read_head(format!("{line}\r\n\r\n").as_bytes(), LIMITS).unwrap_err();
+        assert_eq!(error != FramingError::NoHttp, is_http, "{line}: {error}");
     }
 }
 
