@@ -187,7 +187,8 @@ impl Upload {
         loop {
             // Nothing is asked of the client that the stamp has no room for.
             self.stream.reserve_capacity(self.next.len().max(1));
-            let Some(room) = ready!(self.poll_room(context)) else { return Poll::Ready(()) };
+            let room = ready!(poll_room(&mut self.stream, context));
+            let Some(room) = room else { return Poll::Ready(()) };
             if !self.next.is_empty() {
                 let part = self.next.split_to(room.min(self.next.len()));
                 let is_last = self.next.is_empty() && self.body.is_over();
@@ -220,19 +221,22 @@ impl Upload {
             }
         }
     }
+}
 
-    /// How much the stamp has room for; `None` = it wants nothing any more.
-    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Option<usize>> {
-        loop {
-            let room = self.stream.capacity();
-            if room > 0 {
-                return Poll::Ready(Some(room));
-            }
-            // It may say that there is more, and be used up by then.
-            match ready!(self.stream.poll_capacity(context)) {
-                Some(Ok(_more)) => {}
-                Some(Err(_)) | None => return Poll::Ready(None),
-            }
+/// How much the stamp has room for, of what was asked for; `None` = it wants nothing any more.
+pub(super) fn poll_room(
+    stream: &mut SendStream<Bytes>,
+    context: &mut Context<'_>,
+) -> Poll<Option<usize>> {
+    loop {
+        let room = stream.capacity();
+        if room > 0 {
+            return Poll::Ready(Some(room));
+        }
+        // It may say that there is more, and be used up by then.
+        match ready!(stream.poll_capacity(context)) {
+            Some(Ok(_more)) => {}
+            Some(Err(_)) | None => return Poll::Ready(None),
         }
     }
 }

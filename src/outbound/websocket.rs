@@ -8,6 +8,7 @@ use bytes::{Buf as _, Bytes};
 use h2::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::exchange::poll_room;
 use super::http2::Place;
 
 /// A stream that a stamp has opened as a WebSocket. To drop it resets it unless both sides have ended, and what was
@@ -24,20 +25,6 @@ pub struct WebSocketStream {
 impl WebSocketStream {
     pub(super) const fn new(sender: SendStream<Bytes>, receiver: RecvStream, place: Place) -> Self {
         Self { sender, receiver, unread: Bytes::new(), _place: place }
-    }
-
-    /// How much the stamp has room for.
-    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        loop {
-            let room = self.sender.capacity();
-            if room > 0 {
-                return Poll::Ready(Ok(room));
-            }
-            match ready!(self.sender.poll_capacity(context)) {
-                Some(more) => more.map_err(io::Error::other)?,
-                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            };
-        }
     }
 }
 
@@ -70,7 +57,7 @@ impl AsyncWrite for WebSocketStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.sender.reserve_capacity(bytes.len());
-        let room = ready!(this.poll_room(context))?;
+        let room = ready!(poll_room(&mut this.sender, context)).ok_or(io::ErrorKind::BrokenPipe)?;
         let mut rest = bytes;
         let part = rest.copy_to_bytes(room.min(bytes.len()));
         let written = part.len();

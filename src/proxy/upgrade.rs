@@ -11,6 +11,7 @@ use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use stamp_core::framing::HeadLimits;
 use stamp_core::http2::head::{self, Asked};
+use stamp_core::websocket;
 
 use super::error::ProxyError;
 use super::tunnel::{StampEnd, Tunnelled};
@@ -53,11 +54,11 @@ pub(super) fn purpose(head: &Head) -> Purpose {
     if opens_websocket { Purpose::WebSocket } else { Purpose::Switch }
 }
 
-/// Is there one key of sixteen bytes (RFC 6455, section 4.2.1)? Over HTTP/2 no stamp sees it, to judge that.
+/// Is there one key, and a good one?
 fn has_key(fields: &HeaderMap) -> bool {
     let mut keys = fields.get_all(header::SEC_WEBSOCKET_KEY).iter();
     let (Some(key), None) = (keys.next(), keys.next()) else { return false };
-    BASE64_STANDARD.decode(key.as_bytes()).is_ok_and(|key| key.len() == 16)
+    websocket::is_key(key.as_bytes())
 }
 
 /// Makes of a request that opens a WebSocket what it is over HTTP/2 (RFC 8441, section 5).

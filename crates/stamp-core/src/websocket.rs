@@ -1,11 +1,21 @@
 //! Where one WebSocket frame ends and the next begins (RFC 6455, section 5.2), so that the gateway
 //! knows when a close frame of its own may stand between two. What is in a frame is not looked at:
-//! the shell's tunnel passes it as it came.
+//! the shell's tunnel passes it as it came. And what opens one.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 
 /// Status code 1012, "Service Restart": come back, elsewhere (IANA's registry of close codes).
 pub const SERVICE_RESTART: u16 = 1012;
 /// Status code 1001, "Going Away" (RFC 6455, section 7.4.1): what a client says that leaves.
 pub const GOING_AWAY: u16 = 1001;
+
+/// Is this a key as a client's handshake has one: sixteen bytes in base64 (RFC 6455, section 4.2.1)? Where the stamp
+/// speaks HTTP/2, which has none, nobody else judges that.
+#[must_use]
+pub fn is_key(value: &[u8]) -> bool {
+    BASE64_STANDARD.decode(value).is_ok_and(|key| key.len() == 16)
+}
 
 /// The longest head: two bytes, a length of eight, a mask of four.
 const HEAD_BYTES_MAX: usize = 14;
@@ -160,6 +170,14 @@ pub const fn masked_close_frame(code: u16, key: [u8; 4]) -> [u8; 8] {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_key_has_sixteen_bytes() {
+        assert!(is_key(b"dGhlIHNhbXBsZSBub25jZQ=="), "the example of RFC 6455, section 1.3");
+        for bad in ["", "c2hvcnQ=", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZSE=", "?"] {
+            assert!(!is_key(bad.as_bytes()), "{bad}");
+        }
+    }
 
     /// One frame with a payload of so many bytes, masked or (0) not.
     fn frame(opcode: u8, mask: u8, payload: usize) -> Vec<u8> {
